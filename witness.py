@@ -1,0 +1,7828 @@
+#!/usr/bin/env python3
+"""Watchdog for rigs of AI coding agents.
+
+Witness watches one rig: a repository in which several coding agents (polecats) work at once, each in its own git
+worktree and tmux session. It sees who makes progress, nudges and escalates, retires finished workers without losing
+a commit, and spawns workers for ready issues. One file, standard library only.
+
+The house, bottom-up; a room uses only what stands above it (`./build.sh map` prints it with line numbers):
+
+  words       header · constants · errors · settings · names · model · memory · actions
+  reading     formats · letters · issues
+  judging     health · draft · alerts · ladder · retire · spawn · requests · decide
+  telling     report · render
+  ----------  the line: above it nothing touches the outside, the clock or chance; below it nothing decides
+  hands       host · processes · ground · store · git · tmux · tools · queue · mailbox · quiesce · inspect · rescue ·
+              removal · retirement · recover · spawner
+  running     observe · perform · loop · daemon · desk
+  front door  worker · person · service · cli
+
+The loop (rooms `loop` and `decide`):
+
+      +---------+   Observation   +--------+   Memory, actions   +------+   saved   +---------+
+  +-->| observe |---------------->| decide |-------------------->| save |---------->| perform |--+
+  |   +---------+                 | (pure) |                     +------+           +---------+  |
+  |                               +--------+                                          outcomes   |
+  +-------------- wait: next deadline, a signal, a changed mailbox <-----------------------------+
+
+A crash between any two boxes leaves a memory from which the next round converges to the same end. Every signal is
+PRESENT, ABSENT or UNKNOWN; unknown freezes decisions and never means dead.
+"""
+
+from __future__ import annotations
+
+# Every import here is paid by each start of `status`; what only some commands need is imported by them.
+import errno
+import json
+import os
+import re
+import stat
+import sys
+import time
+
+__version__ = "0.1.0"
+
+
+# ====================================================================================================
+# FLOOR: words
+# ====================================================================================================
+
+# ====================================================================================================
+# room: constants — fixed facts, each number with its unit and its reason
+# ====================================================================================================
+
+# The three answers a look can give. Strings, because they travel through JSON and logs.
+PRESENT, ABSENT, UNKNOWN = "present", "absent", "unknown"
+
+# Exit statuses: 0-4 follow init scripts (LSB "status"), 64-78 follow sysexits(3).
+EXIT_OK = 0
+EXIT_FAILED = 1  # also: something needs attention (health), dead with its PID file left (status)
+EXIT_USAGE = 2
+EXIT_NOT_RUNNING = 3
+EXIT_UNKNOWN = 4  # status: cannot tell, or the daemon hangs
+EXIT_BUG = 70
+EXIT_BUSY = 75
+EXIT_CONFIG = 78
+
+MEMORY_VERSION = 1  # major version of witness.json; a newer one is refused, never overwritten
+JSON_SCHEMA = 1  # of every --json answer
+
+STATE_FOLDERS = (".gastown", ".runtime")
+CONFIG_FILE = "witness-config.json"
+HOLD_FILE = "witness-hold.json"
+MEMORY_FILE = "witness.json"
+LOCK_FILE = "witness.lock"
+TICK_LOCK_FILE = "witness.tick.lock"
+PID_FILE = "witness.pid"
+LOG_FILE = "witness.log"
+EVENTS_FILE = "witness-events.jsonl"
+ID_FILE = "witness.id"
+VIEW_FILE = "witness-view.json"
+SPAWN_LOCK_FILE = "witness-spawn.lock"  # held by the spawn child for its life
+SPAWN_FILE = "witness-spawn.json"  # written by the spawn child: who it is, and how it ended
+QUEUE_LOCK_FILE = "witness-queue.lock"  # `add` and `close` one at a time
+LOG_LIMIT_BYTES = 5 * 1024 * 1024  # rotated at this size
+LOG_KEPT = 3  # rotated logs kept
+
+RETIRING_REFS = "refs/witness/retiring/"
+RETIRED_REFS = "refs/witness/retired/"
+KEPT_REFS = "refs/witness/kept/"
+
+NOT_POLECATS = frozenset({"witness", "refinery", "mayor", "deacon", "crew"})
+OUTPUT_LIMIT_BYTES = 4 * 1024 * 1024  # of one outside call; a worse tool printed 1 GB
+KILL_GRACE_S = 2.0  # between TERM and KILL: a git killed at once leaves packed-refs.lock and jams the rig
+MAILS_PER_TICK = 200  # read per tick, oldest first: ten thousand must not stall a tick
+ACKS_PER_TICK = 20  # acknowledged per tick, for the same reason
+MAIL_LIMIT_BYTES = 64 * 1024  # of one mail looked at; a request needs a few hundred
+DEAD_LETTER_TRIES = 3  # a mail that could not be handled this often is kept aside and counted
+SEND_RETRY_S = (60, 300, 900, 3600)  # waits between tries of a letter that could not be sent; the last repeats
+REFUSAL_BACKOFF_S = (120, 300, 600, 1800)  # looks at a blocked request: after 2, 5, 10, then every 30 min
+REFUSALS_TO_ESCALATE = 4  # the fourth look that is still blocked tells a person
+RERAISE_S = 4 * 3600  # an escalation nobody answered is raised again after this
+RERAISES = 3  # at most so often
+SPAWN_BACKOFF_S = (120, 300)  # after the first and the second failed attempt
+SPAWN_ATTEMPTS = 3  # then the issue waits for a person or `spawn reset`
+BREAKER_FAILURES = 20  # failures within BREAKER_WINDOW_S open the rig-wide breaker
+BREAKER_WINDOW_S = 30 * 60
+BREAKER_REST_S = 10 * 60  # then one spawn is tried (half-open); its end closes or opens the breaker again
+STORM_WINDOW_S = 60  # "at once": workers that fell ill within this of each other
+STORM_SHARE = 0.5  # this share of at least STORM_WORKERS is a fault of the host, not of the workers
+STORM_WORKERS = 3
+MERGED_CHECK_S = 600  # handed-over work is looked for on the default branch this often
+LIST_EVERY_TICKS = 10  # the queue's full list is asked this seldom
+SWEEP_S = 600  # kept folders are aged this often
+FOLLOW_UPS = 12  # rounds run at once because an action's outcome asks for the next; then the normal wait
+AGENTS_KEPT = 8  # foreground commands remembered per instance
+SCREEN_LINES = 20  # last lines of a pane that travel as evidence
+
+# Foreground commands that read typed words as their own commands: nothing is ever typed there.
+SHELLS = frozenset("sh bash zsh fish dash ksh mksh ash csh tcsh nu xonsh pwsh".split())
+NEVER_TYPE = SHELLS | frozenset(
+    "vi vim nvim view vimdiff emacs nano ed ex micro hx helix joe mcedit "
+    "less more most man pager bat tig lazygit "
+    "ssh mosh telnet sudo su doas passwd gpg ssh-add login screen tmux".split()
+)
+
+# Variables of the caller that changed the meaning of children (lessons 8.15); dropped for every child.
+SCRUBBED_PREFIXES = ("GIT_", "BD_", "BEADS_", "GT_", "CLAUDE", "WITNESS_")
+SCRUBBED_NAMES = frozenset({"TMUX", "TMUX_PANE", "LC_ALL", "LANGUAGE", "COLUMNS", "LINES"})
+
+
+# ====================================================================================================
+# room: errors — failures we expect: what, where, what to do next
+# ====================================================================================================
+
+
+class WitnessError(Exception):
+    """Stop the command with one line and a status.
+
+    `kind` is a stable word for `--json`; `remedy` is the next step for a person. Anything else that is raised is a
+    bug of ours and keeps its traceback.
+    """
+
+    status = EXIT_FAILED
+    kind = "failed"
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def line(self) -> str:
+        """Return the one line a person reads."""
+        return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+
+class UsageError(WitnessError):
+    """The words on the command line do not make a command."""
+
+    status = EXIT_USAGE
+    kind = "usage"
+
+
+class ConfigError(WitnessError):
+    """A setting is unknown, out of range or unreadable."""
+
+    status = EXIT_CONFIG
+    kind = "config"
+
+
+class BusyError(WitnessError):
+    """Somebody else holds a lock we waited for."""
+
+    status = EXIT_BUSY
+    kind = "busy"
+
+
+class NotRunningError(WitnessError):
+    """The command needs a daemon and there is none."""
+
+    status = EXIT_NOT_RUNNING
+    kind = "not-running"
+
+
+class StateError(WitnessError):
+    """A file of the state folder cannot be used and must not be overwritten."""
+
+    kind = "state"
+
+
+class ToolError(WitnessError):
+    """An outside tool is missing, failed, hung or printed what we do not know."""
+
+    kind = "tool"
+
+
+# ====================================================================================================
+# room: settings — one row each; parser, environment, --set and the README's table come from it
+# ====================================================================================================
+
+
+class Setting:
+    """Describe one setting: kind is one of seconds, number, flag, text, words, choice."""
+
+    __slots__ = ("choices", "default", "help", "high", "kind", "low", "name", "unit")
+
+    def __init__(self, name, kind, default, help, unit="", low=None, high=None, choices=()):
+        self.name, self.kind, self.default, self.help = name, kind, default, help
+        self.unit, self.low, self.high, self.choices = unit, low, high, choices
+
+    def range(self) -> str:
+        """Say in words which values are accepted."""
+        if self.kind == "flag":
+            return "true or false"
+        if self.kind == "choice":
+            return " or ".join(self.choices)
+        if self.kind in ("seconds", "number"):
+            return f"{self.low} to {self.high}{' ' + self.unit if self.unit else ''}"
+        return "a list of words" if self.kind == "words" else "text"
+
+
+YEAR_S = 366 * 86400  # the longest duration that still makes sense; above it a unit was mistaken
+
+
+def _seconds(name, default, help, low=1):
+    return Setting(name, "seconds", default, help, "s", low, YEAR_S)
+
+
+SETTINGS = (
+    _seconds("interval", 30, "time between two ticks"),
+    _seconds("stuck_after", 1800, "no progress for this long is stuck"),
+    _seconds("escalate_after", 3600, "a worker stuck for this long is escalated"),
+    _seconds("nudge_wait", 300, "time a nudge has to work; at most one nudge per worker in it"),
+    _seconds("start_grace", 120, "a new session is left alone for this long", 0),
+    _seconds("quiet_after", 10800, "a pane that moves without any change of files for this long is busy (0: off)", 0),
+    Setting(
+        "nudge_via",
+        "choice",
+        "pane,mail",
+        "how a nudge travels; the second if the first fails",
+        choices=("pane", "mail", "pane,mail", "mail,pane"),
+    ),
+    Setting("on_dead", "choice", "report", "what follows a dead worker", choices=("report", "restart")),
+    Setting("max_restarts", "number", 3, "restarts of one worker in an hour", "", 0, 1000),
+    Setting("auto_spawn", "flag", True, "start workers for ready issues"),
+    Setting("max_workers", "number", 4, "live workers at most", "", 0, 10000),
+    Setting("spawn_delay_ms", "number", 5000, "time between two spawns", "ms", 0, 86400000),
+    _seconds("spawn_timeout", 300, "a spawn may take this long"),
+    Setting(
+        "agent_command",
+        "words",
+        (),
+        "argv that runs in a new worker's session; {rig} {name} {issue} {title} "
+        "{worktree} are replaced; without it nothing is spawned",
+    ),
+    Setting("epic_id", "text", "", "spawn only children of this epic, at any depth"),
+    Setting("issue_prefix", "text", "", "spawn only issues whose id begins so"),
+    Setting("labels", "words", (), "spawn only issues that carry all these labels"),
+    Setting(
+        "skip_types",
+        "words",
+        (
+            "epic",
+            "message",
+            "merge-request",
+            "gate",
+            "molecule",
+            "agent",
+            "role",
+            "rig",
+            "convoy",
+            "slot",
+            "escalation",
+        ),
+        "issue types that are never spawned",
+    ),
+    Setting("max_load_per_core", "number", 2, "no spawn above this 1-minute load per core (0: off)", "", 0, 1000),
+    Setting("min_free_memory", "number", 512, "no spawn below this much free memory", "MiB", 0, 1 << 30),
+    Setting("min_free_disk", "number", 2048, "no spawn below this much free disk", "MiB", 0, 1 << 40),
+    Setting("default_branch", "text", "", "the branch finished work ends on (default: the remote's HEAD)"),
+    Setting("close_merged", "flag", True, "close an issue whose work has reached the default branch"),
+    Setting("push_on_retire", "flag", False, "push the branch of a worker that is retired"),
+    Setting(
+        "precious",
+        "words",
+        (".env*", "*.pem", "*.key", "id_*", "*.sqlite*", "*.db", "*.kdbx", "credentials*", "*secret*"),
+        "ignored files that block a retirement",
+    ),
+    Setting("provisioned", "words", (), "untracked files the tools put into each worktree; they never block"),
+    Setting("trash_hours", "number", 24, "the folder of a retired worker is kept this long", "h", 0, 8784),
+    Setting("trusted_senders", "words", ("mayor", "deacon", "overseer"), "who may ask for another's shutdown"),
+    Setting("mayor", "text", "mayor/", "address that gets escalations"),
+    Setting("escalate_command", "words", (), "argv that also gets each escalation, JSON on its standard input"),
+    Setting("tmux_socket", "text", "", "tmux -L socket name (default: tmux's own)"),
+    Setting("session_name", "text", "gt-{rig}-{name}", "session of a worker"),
+    Setting("backend", "choice", "auto", "where issues, mail and workers come from", choices=("auto", "local")),
+    _seconds("tool_timeout", 20, "an outside tool that takes longer is ended"),
+    Setting("as_root", "flag", False, "let root watch a rig that belongs to someone else"),
+)
+SETTING_BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+class Config:
+    """Hold the value and the origin of every setting; read as attributes."""
+
+    __slots__ = ("origins", "values")
+
+    def __init__(self, values: dict, origins: dict) -> None:
+        self.values = values
+        self.origins = origins
+
+    def __getattr__(self, name: str):
+        try:
+            return self.values[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+def nearest(word: str, known) -> str:
+    """Return the known word closest to a misspelt one, "" if none is close."""
+    import difflib
+
+    found = difflib.get_close_matches(word, list(known), 1)
+    return found[0] if found else ""
+
+
+def _typed(setting: Setting, value):
+    kind = setting.kind
+    if kind == "flag":
+        return value if isinstance(value, bool) else None
+    if kind in ("seconds", "number"):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+            return None
+        return value if setting.low <= value <= setting.high else None
+    if kind == "words":
+        if not isinstance(value, (list, tuple)) or not all(isinstance(word, str) for word in value):
+            return None
+        return tuple(value)
+    if not isinstance(value, str) or any(ord(char) < 32 for char in value):
+        return None
+    if kind == "choice":
+        return value if value in setting.choices else None
+    return value
+
+
+def check_setting(name: str, value, where: str):
+    """Return the value in its setting's own type.
+
+    Raises:
+        ConfigError: unknown name (the nearest one is named), wrong type, or out of range; names key, range and file.
+    """
+    setting = SETTING_BY_NAME.get(name)
+    if setting is None:
+        close = nearest(name, SETTING_BY_NAME)
+        raise ConfigError(
+            f"unknown setting {name!r} in {where}",
+            f"did you mean {close}?" if close else "`witness --help` lists the commands, the README the settings",
+        )
+    checked = _typed(setting, value)
+    if checked is None:
+        raise ConfigError(f"{name} is {value!r} in {where}", f"it takes {setting.range()}")
+    return checked
+
+
+def _parse_words(text: str):
+    if text.lstrip().startswith("["):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def parse_setting(name: str, text: str, where: str):
+    """Read a setting from the text of a variable or of --set; lists are JSON or comma-separated."""
+    setting = SETTING_BY_NAME.get(name)
+    value: object = text
+    if setting is not None and setting.kind == "flag":
+        value = {
+            "true": True,
+            "1": True,
+            "yes": True,
+            "on": True,
+            "false": False,
+            "0": False,
+            "no": False,
+            "off": False,
+        }.get(text.strip().lower(), text)
+    elif setting is not None and setting.kind in ("seconds", "number"):
+        try:
+            value = float(text) if re.search(r"[.eE]", text) else int(text)
+        except ValueError:
+            value = text
+    elif setting is not None and setting.kind == "words":
+        value = _parse_words(text)
+    return check_setting(name, value, where)
+
+
+def make_config(file: dict, file_name: str, environ: dict, sets=()) -> Config:
+    """Merge defaults, file, environment and --set, in that order; each later one wins.
+
+    Unknown `WITNESS_*` variables are no settings and are passed over: agents get some from us.
+
+    Raises:
+        ConfigError: see check_setting.
+    """
+    values = {setting.name: setting.default for setting in SETTINGS}
+    origins = dict.fromkeys(values, "default")
+    for name, value in file.items():
+        values[name] = check_setting(name, value, file_name)
+        origins[name] = file_name
+    for name in values:
+        variable = "WITNESS_" + name.upper()
+        if variable in environ:
+            values[name] = parse_setting(name, environ[variable], variable)
+            origins[name] = variable
+    for pair in sets:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {pair!r} has no '='", "write --set name=value")
+        values[name] = parse_setting(name, text, "--set")
+        origins[name] = "--set"
+    if not re.search(r"\{name\}", values["session_name"]):
+        raise ConfigError(f"session_name is {values['session_name']!r}", "it must contain {name}")
+    return Config(values, origins)
+
+
+# ====================================================================================================
+# room: names — what a string must look like before it becomes a path, a ref or a tmux target
+# ====================================================================================================
+
+POLECAT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+ISSUE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+SECRET = re.compile(
+    r"(?i)((?:api[_-]?key|token|secret|passw(?:or)?d|authorization|bearer)[\"']?\s*[:=\s]\s*[\"']?)[^\s\"']{6,}"
+    r"|\b(?:sk|ghp|gho|xox[abp]|AKIA)[-_A-Za-z0-9]{12,}"
+)
+
+
+def is_polecat_name(name: str) -> bool:
+    """Tell whether a string may name a polecat."""
+    return bool(POLECAT_NAME.fullmatch(name)) and name not in NOT_POLECATS
+
+
+def is_issue_id(text: str) -> bool:
+    """Tell whether a string may be an issue's id; it becomes the name of a claim file."""
+    return bool(ISSUE_ID.fullmatch(text)) and ".." not in text and not text.endswith((".lock", "."))
+
+
+def name_for_issue(issue: str) -> str:
+    """Return the polecat's name that an issue's id suggests.
+
+    >>> name_for_issue("de-9lx.2")
+    'de-9lx-2'
+    """
+    name = re.sub(r"[^A-Za-z0-9_-]+", "-", issue).strip("-_")[:56] or "worker"
+    return name if name not in NOT_POLECATS else name + "-1"
+
+
+def free_name(wanted: str, taken) -> str:
+    """Return the wanted name, or the first of wanted-2, wanted-3, … that is not taken."""
+    name, number = wanted, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted}-{number}"
+    return name
+
+
+def session_for(template: str, rig: str, name: str) -> str:
+    """Return the session's name as tmux keeps it: tmux itself replaces `.` and `:` by `_`."""
+    return template.replace("{rig}", rig).replace("{name}", name).replace(".", "_").replace(":", "_")
+
+
+def clean_line(text: str, limit: int = 200) -> str:
+    """Return text as one printable line: no control characters, no escape sequence, at most limit characters."""
+    text = re.sub(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)?", "", text)
+    text = "".join(char if char.isprintable() else " " for char in text)
+    text = re.sub(r" {2,}", " ", text).strip()
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def address_folder(address: str) -> str:
+    """Return the Maildir folder of an address, or raise UsageError where it cannot be one.
+
+    >>> address_folder("demo/alpha"), address_folder("mayor/")
+    ('demo.alpha', 'mayor')
+    """
+    folder = address.strip("/").replace("/", ".")
+    if not re.fullmatch(r"[\w@+-][\w@+.-]{0,200}", folder) or ".." in folder:
+        raise UsageError(f"{clean_line(address)!r} is no mail address", "write RIG/NAME, RIG/witness or mayor/")
+    return folder
+
+
+def clean_text(text: str, limit: int = 4000) -> str:
+    """Return text of several lines without control characters other than newline."""
+    return "\n".join(clean_line(line, 400) for line in text.splitlines())[:limit]
+
+
+def mask_secrets(text: str) -> str:
+    """Hide what looks like a password, key or token."""
+    return SECRET.sub(lambda match: (match.group(1) or "") + "[masked]", text)
+
+
+def utc(at: float) -> tuple:
+    """Return (year, month, day, hour, minute, second) of epoch seconds; `datetime` would cost each start 7 ms."""
+    days, rest = divmod(int(at), 86400)
+    # Civil-from-days: years counted from March so that the leap day is the last of its year.
+    era, day_of_era = divmod(days + 719468, 146097)
+    year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096) // 365
+    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    month_from_march = (5 * day_of_year + 2) // 153
+    day = day_of_year - (153 * month_from_march + 2) // 5 + 1
+    month = month_from_march + 3 if month_from_march < 10 else month_from_march - 9
+    year = year_of_era + era * 400 + (month <= 2)
+    return year, month, day, rest // 3600, rest // 60 % 60, rest % 60
+
+
+def rfc3339(at: float) -> str:
+    """Write epoch seconds as RFC 3339 in UTC, milliseconds kept; 0 (never) is "".
+
+    >>> rfc3339(951782400.5)
+    '2000-02-29T00:00:00.500Z'
+    """
+    if not at:
+        return ""
+    at = round(at, 3)
+    year, month, day, hour, minute, second = utc(at)
+    thousandth = round(at % 1 * 1000) % 1000
+    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}.{thousandth:03d}Z"
+
+
+def time_id(at: float) -> str:
+    """Write epoch seconds as the time part of a ref: no colons there."""
+    year, month, day, hour, minute, second = utc(at)
+    return f"{year:04d}{month:02d}{day:02d}T{hour:02d}{minute:02d}{second:02d}Z"
+
+
+def parse_rfc3339(text: str) -> float:
+    """Read RFC 3339 (any offset, any fraction) as epoch seconds; "" is 0.
+
+    Raises:
+        ValueError: the text is no such stamp.
+    """
+    if not text:
+        return 0.0
+    match = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)?", text.strip())
+    if not match:
+        raise ValueError(f"no RFC 3339 stamp: {text[:40]!r}")
+    year, month, day, hour, minute, second = (int(match.group(index)) for index in range(1, 7))
+    if not (1 <= month <= 12 and 1 <= day <= 31):
+        raise ValueError(f"no such day: {text[:40]!r}")
+    shifted = year - (month <= 2)
+    era, year_of_era = divmod(shifted, 400)
+    day_of_year = (153 * (month - 3 if month > 2 else month + 9) + 2) // 5 + day - 1
+    days = era * 146097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719468
+    zone = match.group(8) or "Z"
+    offset_s = 0 if zone in "Zz" else (int(zone[1:3]) * 60 + int(zone[4:6])) * (-60 if zone[0] == "-" else 60)
+    return days * 86400 + hour * 3600 + minute * 60 + second + float(match.group(7) or 0) - offset_s
+
+
+def span(seconds: float) -> str:
+    """Write a duration for people: 42s, 5m, 3h10m, 2d4h."""
+    seconds = int(max(0, seconds))
+    if seconds < 60:
+        return f"{seconds}s"
+    if seconds < 3600:
+        return f"{seconds // 60}m"
+    if seconds < 86400:
+        return f"{seconds // 3600}h{seconds // 60 % 60:02d}m"
+    return f"{seconds // 86400}d{seconds // 3600 % 24}h"
+
+
+# ====================================================================================================
+# room: model — the values that looks return and rooms hand to each other
+# ====================================================================================================
+
+
+class _ValueType(type):
+    """Turn annotated fields into slots at class creation; `dataclasses` would cost each start 25 ms."""
+
+    def __new__(mcs, name, bases, body):
+        fields = list(body.get("__annotations__", {}))
+        defaults = {field: body.pop(field) for field in fields if field in body}
+        body["__slots__"] = tuple(fields)
+        cls = super().__new__(mcs, name, bases, body)
+        cls._fields = tuple(field for base in reversed(cls.__mro__) for field in getattr(base, "__slots__", ()))
+        cls._defaults = {**getattr(bases[0] if bases else object, "_defaults", {}), **defaults}
+        return cls
+
+
+class Value(metaclass=_ValueType):
+    """Base of all values: made by keyword, compared by content, copied with changes by `but`.
+
+    Nobody changes a value in place; dict and tuple fields are copied by whoever changes them.
+    """
+
+    def __init__(self, **given):
+        for field, default in self._defaults.items():
+            setattr(self, field, default)
+        for field, value in given.items():
+            setattr(self, field, value)
+        if len(given) < len(self._fields):
+            missing = [field for field in self._fields if field not in given and field not in self._defaults]
+            if missing:
+                raise TypeError(f"{type(self).__name__} lacks {', '.join(missing)}")
+
+    def but(self, **changes):
+        """Return a copy with these fields changed."""
+        copy = object.__new__(type(self))
+        for field in self._fields:
+            setattr(copy, field, changes.pop(field) if field in changes else getattr(self, field))
+        if changes:
+            raise TypeError(f"{type(self).__name__} has no {', '.join(changes)}")
+        return copy
+
+    def fields(self) -> dict:
+        """Return the fields as a dict, values not copied."""
+        return {field: getattr(self, field) for field in self._fields}
+
+    def __eq__(self, other):
+        return type(self) is type(other) and self.fields() == other.fields()
+
+    __hash__ = None
+
+    def __repr__(self):
+        inside = ", ".join(f"{field}={value!r}" for field, value in self.fields().items())
+        return f"{type(self).__name__}({inside})"
+
+
+class Rig(Value):
+    """Where everything of one rig lies; all paths absolute and real."""
+
+    name: str
+    path: str
+    state: str  # state folder
+    base: str  # repository that owns the worktrees
+    common: str  # its common git dir
+    polecats: str  # folder of the workers
+    agents_path: str = ""  # how an agent calls us: the archive, or this file
+
+
+class Worktree(Value):
+    """A linked worktree under polecats/, as its own files describe it."""
+
+    name: str
+    path: str
+    admin: str  # its folder in the common git dir, named by the worktree's .git file
+    branch: str = ""  # short name; "" while HEAD is detached
+    born_at: float = 0.0
+    git_at: float = 0.0  # newest of index, HEAD, logs/HEAD in the admin folder
+    record_at: float = 0.0  # newest of the worker's own record files
+    record: dict = {}  # the worker's own record: issue, state
+    trouble: str = ""  # why git's side of it cannot be judged
+
+
+class Process(Value):
+    """One process; pid *and* start name it, for pids are used again."""
+
+    pid: int
+    start: int  # clock ticks since boot on Linux, a hash of its start date elsewhere
+    parent: int
+    foreground: int  # process group in front on its terminal, -1 for none
+    group: int
+    zombie: bool = False
+
+
+class Pane(Value):
+    """One pane, as one `tmux list-panes -a` saw it."""
+
+    session: str
+    session_id: str
+    created_at: float  # of the session
+    attached: int  # clients, control clients included
+    server_pid: int
+    pane_id: str
+    pid: int
+    dead: bool
+    in_mode: bool  # copy mode and its kin swallow keys
+    activity_at: float  # window_activity: session_activity stands still while detached
+    command: str  # argv[0] of the foreground process
+
+
+class Sighting(Value):
+    """What one tick saw of one polecat."""
+
+    name: str
+    worktree: Worktree
+    session: str = UNKNOWN  # PRESENT, ABSENT or UNKNOWN
+    panes: tuple = ()
+    pane: Pane | None = None  # the worker's own
+    pane_start: int = 0  # start time of its process, clock ticks since boot; 0: not known
+    shell: str = ""  # "": foreground is no shell; else "interactive", "script" or UNKNOWN
+    process_lives: bool = False  # the recorded pane process is there although no session is
+
+
+class Look(Value):
+    """The second look that precedes a nudge: what only git and the pane's text can tell."""
+
+    name: str
+    at: float
+    ok: bool
+    files_at: float = 0.0  # newest change of a file git calls changed or untracked
+    changed: int = 0  # how many
+    screen: str = ""  # the pane's last lines, cleaned and masked
+    persons: int = 0  # attached clients that are no control clients
+    reason: str = ""  # why not ok
+
+
+class Mail(Value):
+    """One message of our own mailbox."""
+
+    id: str
+    sender: str
+    subject: str
+    body: str
+    at: float
+
+
+class Issue(Value):
+    """One line of the queue."""
+
+    id: str
+    title: str = ""
+    status: str = "open"
+    priority: int = 0  # missing means 0: bd 0.30.7 omits it there
+    type: str = "task"
+    assignee: str = ""
+    labels: tuple = ()
+    blocked_by: tuple = ()
+    parents: tuple = ()
+    created: str = ""  # RFC 3339 text, only compared
+    deferred_until: str = ""  # RFC 3339 text
+    aside: str = ""  # why it is no work although open: pinned, ephemeral, template
+
+
+class Claim(Value):
+    """One issue's claim and what its worker was given; also the record that outlives the worker."""
+
+    issue: str
+    actor: str
+    at: float
+    state: str = "claimed"  # claimed, working, failed (residue left), handed-over, released, closed
+    name: str = ""
+    branch: str = ""
+    start: str = ""  # commit the branch started from
+    ref: str = ""  # retired ref, once handed over
+    tip: str = ""  # commit handed over
+    by_hand: bool = False  # spawned by `spawn ISSUE`
+    birth: tuple = ()  # [path, raw hash] that status listed right after the checkout
+
+
+class SpawnSight(Value):
+    """The recorded spawn child as this tick sees it."""
+
+    alive: bool  # it holds its lock
+    issue: str = ""
+    name: str = ""
+    pid: int = 0
+    start: int = 0  # process start time, clock ticks since boot
+    at: float = 0.0
+    ok: bool | None = None  # None: it never wrote how it ended
+    reason: str = ""
+    fault: str = ""  # "host" or "tool": no attempt of the issue is counted
+    branch: str = ""
+    commit: str = ""  # where the branch was started
+    birth: tuple = ()
+
+
+class Load(Value):
+    """The host's guards; None where the system cannot say."""
+
+    per_core: float | None = None
+    free_memory_mib: float | None = None
+    free_disk_mib: float | None = None
+
+
+class Port(Value):
+    """How one outside tool answered in this tick."""
+
+    state: str = PRESENT
+    version: str = ""
+    reason: str = ""
+
+
+class Outcome(Value):
+    """How one action ended."""
+
+    kind: str
+    subject: str
+    ok: bool
+    at: float
+    detail: str = ""
+    data: dict = {}
+
+
+class Observation(Value):
+    """Everything one tick knows of the world; `now` is its only clock."""
+
+    now: float  # wall clock, epoch seconds
+    rig: str
+    day: str = ""  # the local date, for the today_… figures
+    first: bool = False  # the first tick of this process
+    gap: bool = False  # we slept far longer than asked: suspend, SIGSTOP, clock jump
+    person: bool = False  # a one-shot command asked
+    duties: frozenset = frozenset({"health", "shutdown", "spawn"})
+    only: tuple = ()  # names or issues the person named; () is all
+    force: bool = False
+    ports: dict = {}
+    sightings: dict = {}
+    strangers: tuple = ()  # (folder, reason) below polecats/ that are none
+    looks: dict = {}
+    outcomes: tuple = ()
+    mails: tuple = ()
+    mails_waiting: int = 0
+    issues: tuple | None = None  # None: the queue could not be asked
+    bad_lines: tuple = ()
+    claims: dict | None = None
+    spawn: SpawnSight | None = None
+    load: Load | None = None
+    paused: str = ""
+    holds: dict = {}
+    resumed_at: float = 0.0
+    actor: str = ""
+    command: str = "witness"  # how others call us
+
+
+# ====================================================================================================
+# room: memory — what must survive a crash, and its form in witness.json
+# ====================================================================================================
+#
+# Fields named *_at are epoch seconds in a value and RFC 3339 text in the file.
+
+
+class Track(Value):
+    """What is remembered of one polecat."""
+
+    instance: str = ""  # one life: session id, creation and server, see `instance_of`
+    seen_at: float = 0.0
+    session_at: float = 0.0  # the instance's creation
+    pane_id: str = ""
+    pane_pid: int = 0
+    pane_start: int = 0
+    agents: tuple = ()  # foreground commands seen as this instance's agent
+    state: str = ""
+    state_at: float = 0.0
+    reset_at: float = 0.0  # timers count from here at the earliest: a start, a gap
+    quiet_from_at: float = 0.0  # newest progress when the episode began; 0: no episode
+    nudged_at: float = 0.0
+    nudge_result: str = ""  # delivered, unconfirmed or failed, and how
+    escalated_at: float = 0.0
+    last_nudge_at: float = 0.0  # pane activity from here until `nudge_wait` later is our own paste
+    busy_told: bool = False
+    dead_ticks: int = 0
+    restarts: tuple = ()  # RFC 3339 times of restarts within the last hour
+    screen: str = ""  # last line at the latest second look
+    screen_at: float = 0.0
+
+
+class Request(Value):
+    """One wish that a polecat be retired."""
+
+    name: str
+    sender: str
+    at: float
+    force: bool = False
+    mails: tuple = ()  # ids of the messages that asked
+    looks: int = 0  # blocked looks so far
+    next_at: float = 0.0
+    blockers: tuple = ()  # [kind, evidence, remedy] of the last look
+    told: str = ""  # the set of blockers the worker was last told
+    escalated: bool = False
+
+
+class Retirement(Value):
+    """One retirement under way, saved between its steps."""
+
+    name: str
+    id: str  # <name>/<YYYYMMDDTHHMMSSZ>
+    at: float
+    step: str = "verify"
+    force: bool = False
+    issue: str = ""
+    branch: str = ""  # the one that may be deleted; "" if none
+    tip: str = ""
+    start: str = ""  # commit the branch started from, "" for a hand-made worktree
+    path: str = ""
+    admin: str = ""
+    session: str = ""
+    instance: str = ""
+    pane_id: str = ""
+    pane_pid: int = 0
+    pane_start: int = 0
+    birth: tuple = ()
+    commit: str = ""  # rescue commit the ref points to
+    committed: bool = False
+    branch_result: str = ""  # deleted or kept
+    branch_reason: str = ""
+    error: str = ""
+    tries: int = 0  # how often it failed so far
+    next_at: float = 0.0
+
+
+class Effort(Value):
+    """What was tried for one issue."""
+
+    attempts: int = 0
+    next_at: float = 0.0
+    error: str = ""
+
+
+class Escalation(Value):
+    """One open matter for a person; at most one per cause and instance."""
+
+    cause: str
+    name: str
+    instance: str
+    summary: str
+    opened_at: float
+    raised_at: float = 0.0
+    raises: int = 0
+    evidence: str = ""
+
+
+class Letter(Value):
+    """One message on its way out; its key makes a second delivery of it harmless."""
+
+    to: str
+    subject: str
+    body: str
+    at: float
+    tries: int = 0
+    next_at: float = 0.0
+    command: bool = False  # also for escalate_command
+    mailed: bool = False
+
+
+class Spawn(Value):
+    """The one spawn under way."""
+
+    issue: str
+    at: float
+    deadline_at: float
+    by_hand: bool = False
+
+
+class PortTrack(Value):
+    """Since when a tool has not answered."""
+
+    since_at: float
+    reason: str = ""
+
+
+class Memory(Value):
+    """Everything of witness.json; keys of the first Witness keep their names."""
+
+    version: int = MEMORY_VERSION
+    rig_name: str = ""
+    state: str = "stopped"
+    pid: int = 0
+    started_at: float = 0.0
+    monitored_polecats: tuple = ()
+    last_check_at: float = 0.0
+    stats: dict = {}
+    config: dict = {}
+    spawned_issues: tuple = ()
+    polecats: dict = {}
+    requests: dict = {}
+    retirements: dict = {}
+    issues: dict = {}
+    escalations: dict = {}
+    ports: dict = {}
+    pending: dict = {}  # letters by key
+    spawn: Spawn | None = None
+    spawned_at: float = 0.0
+    failures: tuple = ()  # times of failed spawns, for the breaker
+    breaker_at: float = 0.0  # opened
+    storm_at: float = 0.0  # host-level halt since
+    calm_ticks: int = 0
+    merged_at: float = 0.0  # last look for merged work
+    swept_at: float = 0.0
+    exceptions: int = 0
+    day: str = ""  # the local day that the today_… figures belong to
+
+
+# Which fields of Memory hold values, and of which kind.
+MEMORY_TABLES = {
+    "polecats": Track,
+    "requests": Request,
+    "retirements": Retirement,
+    "issues": Effort,
+    "escalations": Escalation,
+    "ports": PortTrack,
+    "pending": Letter,
+}
+
+
+def dump_value(value: Value) -> dict:
+    """Return a value as JSON data: stamps as text, nested values as objects, defaults left out."""
+    data = {}
+    for field, content in value.fields().items():
+        if field in value._defaults and content == value._defaults[field]:
+            continue
+        if field.endswith("_at") or field == "at":
+            content = rfc3339(content)
+        elif isinstance(content, Value):
+            content = dump_value(content)
+        elif isinstance(content, dict):
+            content = {key: dump_value(one) if isinstance(one, Value) else one for key, one in content.items()}
+        data[field] = content
+    return data
+
+
+def freeze(content):
+    """Return JSON lists as tuples, at any depth."""
+    return tuple(freeze(one) for one in content) if isinstance(content, list) else content
+
+
+def _as_type(field: str, content, default):
+    if default is None:
+        return content
+    if isinstance(default, bool):
+        fits = isinstance(content, bool)
+    elif isinstance(default, (int, float)):
+        fits = isinstance(content, (int, float)) and not isinstance(content, bool)
+    elif isinstance(default, tuple):
+        fits = isinstance(content, list)
+        content = freeze(content) if fits else content
+    else:
+        fits = isinstance(content, type(default))
+    if not fits:
+        raise ValueError(f"{field} is {type(content).__name__}, not {type(default).__name__}")
+    return content
+
+
+def load_value(kind: type, data, tables=()):
+    """Read a value back; unknown keys are passed over (a later minor version wrote them).
+
+    Raises:
+        ValueError: not an object, a field of another type than its default's, or a field missing that has none.
+    """
+    if not isinstance(data, dict):
+        raise ValueError(f"{kind.__name__} is no object")
+    given = {}
+    for field in kind._fields:
+        if field not in data:
+            continue
+        content = data[field]
+        if field.endswith("_at") or field == "at":
+            if not isinstance(content, str):
+                raise ValueError(f"{field} is no stamp")
+            content = parse_rfc3339(content)
+        elif field in tables:
+            if not isinstance(content, dict):
+                raise ValueError(f"{field} is no object")
+            content = {key: load_value(tables[field], one) for key, one in content.items()}
+        else:
+            content = _as_type(field, content, kind._defaults.get(field, ""))
+        given[field] = content
+    try:
+        return kind(**given)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
+def dump_memory(memory: Memory) -> str:
+    """Write witness.json; the same memory gives the same text."""
+    return json.dumps({"version": memory.version, **dump_value(memory)}, indent=1, sort_keys=True) + "\n"
+
+
+def load_memory(text: str) -> Memory:
+    """Read witness.json.
+
+    Raises:
+        StateError: a newer major version wrote it.
+        ValueError: it is no memory; the caller moves it aside.
+    """
+    data = json.loads(text)
+    if not isinstance(data, dict):
+        raise ValueError("no object")
+    version = data.get("version", MEMORY_VERSION)
+    if isinstance(version, int) and not isinstance(version, bool) and version > MEMORY_VERSION:
+        raise StateError(
+            f"{MEMORY_FILE} was written by a newer Witness (format {version})", "use that one, or move the file away"
+        )
+    spawn = data.pop("spawn", None)
+    # The first Witness wrote null where it had nothing.
+    data = {key: value for key, value in data.items() if value is not None}
+    memory = load_value(Memory, data, MEMORY_TABLES)
+    return memory.but(spawn=load_value(Spawn, spawn)) if spawn else memory
+
+
+# ====================================================================================================
+# room: actions — all that a tick can do; `decide` makes them, `perform` does each once
+# ====================================================================================================
+
+
+class Action(Value):
+    """Base of all actions; `subject` is the polecat, issue or letter it is about."""
+
+    subject: str
+    why: str = ""
+
+
+class LookTwice(Action):
+    """Take the second look at a polecat."""
+
+    pane_id: str = ""
+
+
+class Nudge(Action):
+    """Remind a stuck worker, in its pane or by mail."""
+
+    text: str
+    pane: Pane | None = None
+    agents: tuple = ()
+    via: str = "pane,mail"
+
+
+class SendLetter(Action):
+    """Send one letter of the outbox; its key is the subject."""
+
+    letter: Letter
+
+
+class AckMail(Action):
+    """Take one handled mail out of the inbox; its id is the subject."""
+
+    note: str = ""
+
+
+class Restart(Action):
+    """Start the agent of a dead worker again in its worktree."""
+
+    issue: str = ""
+    title: str = ""
+
+
+class Retire(Action):
+    """Go through the retirement from its recorded step; everything it does is one action."""
+
+    retirement: Retirement
+
+
+class StartSpawn(Action):
+    """Claim an issue and start the spawn child for it."""
+
+    issue: Issue
+    name: str
+    by_hand: bool = False
+
+
+class EndSpawn(Action):
+    """Settle the claim of a spawn that has ended, or end a spawn that is overdue."""
+
+    sight: SpawnSight
+    overdue: bool = False
+
+
+class CheckMerged(Action):
+    """Look whether handed-over work has reached the default branch; close its issue if so."""
+
+    claim: Claim
+
+
+class SweepTrash(Action):
+    """Delete kept folders of retired workers that are old enough."""
+
+
+def describe(action: Action) -> str:
+    """Say in one line what an action does, for the log and for --dry-run."""
+    words = {
+        LookTwice: "look again at",
+        Nudge: "nudge",
+        SendLetter: "send letter",
+        AckMail: "acknowledge mail",
+        Restart: "restart",
+        Retire: "retire",
+        StartSpawn: "spawn a worker for",
+        EndSpawn: "settle the spawn for",
+        CheckMerged: "look whether it is merged:",
+        SweepTrash: "sweep",
+    }[type(action)]
+    return clean_line(f"{words} {action.subject}" + (f" ({action.why})" if action.why else ""))
+
+
+# ====================================================================================================
+# FLOOR: reading
+# ====================================================================================================
+
+# ====================================================================================================
+# room: formats — text of git, tmux and /proc into values; the only place that knows their shapes
+# ====================================================================================================
+
+
+def parse_panes(text: str):
+    """Read what PANE_FORMAT printed as a tuple of panes; a string says which line is none of them.
+
+    One line that cannot be read makes the whole answer unknown: a worker missing from half an answer would look dead.
+    """
+    panes = []
+    for line in text.split("\n"):
+        if not line:
+            continue
+        words = line.split("\t", 10)
+        try:
+            numbers = [int(word) for word in (*words[:2], *words[3:5], *words[6:9])]
+            server, created, attached, activity, pid, dead, in_mode = numbers
+            session_id, pane_id, session, command = words[2], words[5], words[9], words[10]
+        except (ValueError, IndexError):
+            return f"tmux list-panes printed {clean_line(line, 60)!r}"
+        if not (re.fullmatch(r"\$\d+", session_id) and re.fullmatch(r"%\d+", pane_id)):
+            return f"tmux list-panes printed {clean_line(line, 60)!r}"
+        panes.append(
+            Pane(
+                session=session,
+                session_id=session_id,
+                created_at=float(created),
+                attached=attached,
+                server_pid=server,
+                pane_id=pane_id,
+                pid=pid,
+                dead=bool(dead),
+                in_mode=bool(in_mode),
+                activity_at=float(activity),
+                command=clean_line(command, 40),
+            )
+        )
+    return tuple(panes)
+
+
+def says_no_server(complaint: str, failure: str) -> bool:
+    """Tell whether tmux said that no server runs, which is an answer and no failure."""
+    return not failure and bool(
+        re.search(
+            r"no server running on|error connecting to .*\((?:No such file|Connection refused)|no sessions", complaint
+        )
+    )
+
+
+def instance_of(pane: Pane) -> str:
+    """Name one life of a polecat: names and ids repeat, all four together do not."""
+    return f"{pane.server_pid}.{pane.session_id[1:]}.{int(pane.created_at)}"
+
+
+def parse_proc_stat(data: bytes) -> Process | None:
+    """Read /proc/PID/stat; the name in parentheses may itself hold parentheses and spaces."""
+    before, _, after = data.rpartition(b")")
+    words = after.split()
+    if len(words) < 20 or b"(" not in before:
+        return None
+    return Process(
+        pid=int(before.split(b"(", 1)[0]),
+        start=int(words[19]),
+        parent=int(words[1]),
+        group=int(words[2]),
+        foreground=int(words[5]),
+        zombie=words[0] in (b"Z", b"X"),
+    )
+
+
+def parse_meminfo(data: bytes) -> float | None:
+    """Return the MiB that can be had without swapping."""
+    match = re.search(rb"^MemAvailable:\s+(\d+) kB", data, re.MULTILINE)
+    return int(match.group(1)) / 1024 if match else None
+
+
+def is_interactive_shell(argv) -> bool:
+    """Tell whether a shell's argv has neither a script nor -c.
+
+    >>> [is_interactive_shell(argv) for argv in (("-bash",), ("bash", "agent.sh"), ("sh", "-ec", "x"))]
+    [True, False, False]
+    """
+    takes_value = {"--rcfile", "--init-file", "-o", "+o", "-O", "+O"}
+    words = iter(argv[1:])
+    for word in words:
+        if word in takes_value:
+            next(words, "")
+        elif not word.startswith(("-", "+")) or (not word.startswith("--") and "c" in word[1:]):
+            return False
+    return True
+
+
+def parse_gitfile(data: bytes) -> str | None:
+    """Return the folder that a worktree's `.git` file or an admin folder's `gitdir` names."""
+    line = data.split(b"\n", 1)[0].strip()
+    line = line[len(b"gitdir:") :].strip() if line.startswith(b"gitdir:") else line
+    return line.decode("utf-8", "surrogateescape") or None
+
+
+def parse_head(data: bytes) -> str | None:
+    """Return the branch that HEAD names, "" for a detached one, None for what is no HEAD."""
+    text = data.decode("utf-8", "surrogateescape").strip()
+    if text.startswith("ref: refs/heads/"):
+        return text[len("ref: refs/heads/") :]
+    return "" if re.fullmatch(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", text) else None
+
+
+def parse_status(data: bytes):
+    """Read `git status --porcelain=v2 -z` as a list of (kind, path); kinds 1, 2, u, ?, !.
+
+    Raises:
+        ValueError: a record of another form.
+    """
+    entries = []
+    records = iter(data.split(b"\0"))
+    for record in records:
+        if not record or record.startswith(b"# "):
+            continue
+        kind = record[:1].decode("ascii", "replace")
+        fields = {"1": 8, "2": 9, "u": 10, "?": 1, "!": 1}.get(kind)
+        words = record.split(b" ", fields) if fields else []
+        if not fields or len(words) != fields + 1:
+            raise ValueError(f"git status printed {record[:60]!r}")
+        entries.append((kind, words[-1].decode("utf-8", "surrogateescape")))
+        if kind == "2":
+            next(records, b"")  # the path it was renamed from
+    return entries
+
+
+# ====================================================================================================
+# room: letters — mail in every spelling we know, and every text we write to others
+# ====================================================================================================
+
+# What a subject asks for. The first row that fits decides; what no row knows needs a mind and is forwarded.
+#   shutdown  a request; the name from the group, or from the body's `Polecat:` line
+#   done      the worker says it has finished: look now; a request only with retire_on_done
+#   note      news for the log
+SUBJECTS = (
+    ("shutdown", re.compile(r"LIFECYCLE: polecat requesting shutdown")),
+    ("shutdown", re.compile(r"LIFECYCLE: polecat-(?P<name>\S+) requesting shutdown")),
+    ("shutdown", re.compile(r"LIFECYCLE: ?Shutdown (?P<name>\S+)")),
+    ("done", re.compile(r"POLECAT_DONE (?P<name>\S+).*")),
+    (
+        "note",
+        re.compile(
+            r"(?:CRASHED_POLECAT|RESTART_POLECAT|GUPP_VIOLATION|ORPHANED_WORK|ZOMBIE_DETECTED|SPAWN"
+            r"|Dependency resolved):.*|POLECAT_STARTED.*|MERGED .*|🤝 ?HANDOFF.*"
+        ),
+    ),
+)
+BODY_NAME = re.compile(r"^[ \t]*Polecat:[ \t]*(?P<name>[^\s]*)[ \t]*$", re.MULTILINE)
+
+
+class Ask(Value):
+    """What one mail wants."""
+
+    kind: str  # shutdown, done, note, mind, or bad (a request whose name or sender cannot be believed)
+    name: str = ""
+    reason: str = ""
+
+
+def parse_mail(mail_id: str, data: bytes, at: float) -> Mail:
+    """Read one message; what is no message becomes one without a subject, which needs a mind."""
+    from email import message_from_bytes
+    from email.errors import MessageError
+    from email.header import decode_header, make_header
+
+    message = message_from_bytes(data)
+
+    def header(name: str) -> str:
+        raw = str(message.get(name, ""))
+        try:
+            return clean_line(str(make_header(decode_header(raw))), 300)
+        except (MessageError, ValueError, LookupError):
+            return clean_line(raw, 300)
+
+    text = ""
+    for part in message.walk():
+        if part.get_content_maintype() == "text" and not part.is_multipart():
+            content = part.get_payload(decode=True)
+            text = (content or b"").decode("utf-8", "replace")
+            break
+    sender = re.sub(r".*<([^<>]*)>$", r"\1", header("From"))
+    return Mail(id=mail_id, sender=sender, subject=header("Subject"), body=clean_text(text, 8000), at=at)
+
+
+def render_mail(sender: str, to: str, subject: str, body: str, at: float, key: str) -> bytes:
+    """Write one message as any mail reader reads it."""
+    from email.header import Header
+
+    days, months = "Mon Tue Wed Thu Fri Sat Sun".split(), "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+    year, month, day, hour, minute, second = utc(at)
+    weekday = days[(int(at) // 86400 + 3) % 7]  # 1970-01-01 was a Thursday
+    subject = clean_line(subject, 300)
+    lines = (
+        f"From: {clean_line(sender)}",
+        f"To: {clean_line(to)}",
+        f"Subject: {subject if subject.isascii() else Header(subject, 'utf-8', maxlinelen=70).encode()}",
+        f"Date: {weekday}, {day:02d} {months[month - 1]} {year} {hour:02d}:{minute:02d}:{second:02d} +0000",
+        f"Message-ID: <{key}@witness>",
+        "MIME-Version: 1.0",
+        "Content-Type: text/plain; charset=utf-8",
+        "Content-Transfer-Encoding: 8bit",
+        "",
+        clean_text(body, 32000),
+        "",
+    )
+    return "\n".join(lines).encode("utf-8", "replace")
+
+
+def read_ask(mail: Mail, rig: str, trusted) -> Ask:
+    """Say what a mail wants, and of whom; a name is never guessed and a foreign sender never believed."""
+    fits = ((kind, pattern.fullmatch(mail.subject.strip())) for kind, pattern in SUBJECTS)
+    kind, match = next(((kind, match) for kind, match in fits if match), ("mind", None))
+    if kind in ("mind", "note"):
+        return Ask(kind=kind)
+    name = match.groupdict().get("name") or ""
+    named = {found.group("name") for found in BODY_NAME.finditer(mail.body)}
+    if len(named | ({name} if name else set())) != 1:
+        return Ask(kind="bad", reason="it names no polecat" if not (named or name) else "it names several polecats")
+    name = name or named.pop()
+    if not is_polecat_name(name):
+        return Ask(kind="bad", reason=f"{clean_line(name, 40)!r} is no polecat's name")
+    sender = mail.sender.strip().strip("/")
+    if sender not in (f"{rig}/{name}", f"{rig}/polecats/{name}") and sender not in trusted:
+        return Ask(kind="bad", name=name, reason=f"{clean_line(mail.sender, 60) or 'nobody'} may not ask for {name}")
+    return Ask(kind=kind, name=name)
+
+
+def handoff_letter(rig: str, name: str, at: float) -> tuple:
+    """Return subject and body of a worker's request to be retired."""
+    body = f"Lifecycle request from polecat.\n\nAction: shutdown\nTime: {rfc3339(at)}\nPolecat: {name}\nRig: {rig}\n"
+    return "LIFECYCLE: polecat requesting shutdown", body
+
+
+def nudge_text(name: str, quiet_s: float, command: str) -> str:
+    """Return the one line that reminds a stuck worker; one line, so that one Enter sends it."""
+    return (
+        f"[witness] {name}: no progress seen for {span(quiet_s)}. Please go on with your task. When it is done, commit "
+        f"everything and run `{command} handoff`. If you are blocked, say so: `{command} mail send mayor/ -s HELP`."
+    )
+
+
+def refusal_letter(name: str, blockers, command: str) -> tuple:
+    """Return subject and body that tell a worker why it cannot be shut down yet."""
+    lines = [f"Your shutdown was looked at, {name}, and not done: something of your work could have been lost.", ""]
+    for kind, evidence, remedy in blockers:
+        lines += [f"- {kind}: {evidence}", f"    clear it with: {remedy}"]
+    lines += ["", f"Nothing was touched. It is looked at again by itself; `{command} handoff` asks at once."]
+    kind, evidence, _ = blockers[0]
+    return f"NUDGE: Cannot shutdown - {clean_line(f'{kind}: {evidence}', 120)}", "\n".join(lines)
+
+
+def escalation_letter(matter: Escalation, rig: str, command: str) -> tuple:
+    """Return subject and body of an escalation: what, since when, the evidence, and what a person can do."""
+    subject = {
+        "stuck": f"ESCALATION: Polecat {matter.name} stuck",
+        "dead": f"ESCALATION: Polecat {matter.name} dead",
+        "busy": f"ESCALATION: Polecat {matter.name} busy without a change",
+        "refused": f"ESCALATION: Polecat {matter.name} cannot be shut down",
+    }.get(matter.cause, f"ESCALATION: {rig}: {clean_line(matter.summary, 100)}")
+    lines = [matter.summary, "", f"Rig: {rig}", f"Since: {rfc3339(matter.opened_at)}"]
+    if matter.raises > 1:
+        lines.append(f"Told for the {matter.raises}. time")
+    if matter.evidence:
+        lines += ["", "Evidence:", *("  " + line for line in matter.evidence.splitlines())]
+    lines += ["", "What you can do:"]
+    if matter.name:
+        lines += [
+            f"  look     {command} status; {command} health {matter.name}",
+            f"  leave it {command} hold {matter.name} --reason '…'",
+            f"  retire   {command} shutdown {matter.name} --force (`{command} recover {matter.name}` undoes it)",
+        ]
+    else:
+        lines += [f"  look     {command} status", f"  go on    {command} resume"]
+    return subject, "\n".join(lines)
+
+
+def resolved_letter(matter: Escalation, why: str) -> tuple:
+    """Return subject and body that close an escalation."""
+    subject = f"RESOLVED: {('Polecat ' + matter.name + ' ' if matter.name else '') + matter.cause}"
+    return subject, f"{matter.summary}\n\nResolved: {why}\n"
+
+
+def forwarded_letter(mail: Mail) -> tuple:
+    """Return subject and body of a mail that needs a mind, handed on as it came."""
+    return f"FWD: {mail.subject or '(no subject)'}", f"From: {mail.sender}\nAt: {rfc3339(mail.at)}\n\n{mail.body}"
+
+
+# ====================================================================================================
+# room: issues — beads' own JSONL: its lines, what is ready, who descends from whom
+# ====================================================================================================
+
+CLOSED = frozenset({"closed", "tombstone"})
+
+
+def _parse_issue(data) -> Issue:
+    if not isinstance(data, dict):
+        raise ValueError("no JSON object")
+    if not isinstance(data.get("id"), str) or not is_issue_id(data["id"]):
+        raise ValueError(f"no issue id: {clean_line(str(data.get('id')), 40)!r}")
+
+    def text(key: str, default: str = "") -> str:
+        value = data.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            raise ValueError(f"{key} is no text")
+        return value
+
+    priority = data.get("priority", 0)
+    if isinstance(priority, bool) or not isinstance(priority, int):
+        raise ValueError("priority is no number")
+    labels, links = data.get("labels") or [], data.get("dependencies") or []
+    if not isinstance(labels, list) or not isinstance(links, list):
+        raise ValueError("labels or dependencies are no list")
+    kinds = {"blocks": [], "parent-child": []}
+    for link in links:
+        if not isinstance(link, dict):
+            raise ValueError("a dependency is no object")
+        # A line may also list links in which it is the target; only its own side says what it waits for.
+        if link.get("issue_id", data["id"]) == data["id"] and link.get("type", "blocks") in kinds:
+            kinds[link.get("type", "blocks")].append(str(link.get("depends_on_id", "")))
+    return Issue(
+        id=data["id"],
+        title=clean_line(text("title")),
+        status=text("status", "open"),
+        priority=priority,
+        type=text("issue_type", "task"),
+        assignee=text("assignee"),
+        labels=tuple(str(label) for label in labels),
+        blocked_by=tuple(kinds["blocks"]),
+        parents=tuple(kinds["parent-child"]),
+        created=text("created_at"),
+        deferred_until=text("defer_until"),
+        aside=next((key for key in ("pinned", "ephemeral", "wisp", "is_template") if data.get(key) is True), ""),
+    )
+
+
+def parse_issues(text: str):
+    """Read `.beads/issues.jsonl` as (issues in file order, reasons of bad lines).
+
+    A later line of the same id replaces an earlier one; lines whose `_type` is no issue are passed over; a bad line
+    is reported with its number and passed over.
+    """
+    issues, bad = {}, []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            data = json.loads(line)
+            if isinstance(data, dict) and data.get("_type", "issue") != "issue":
+                continue
+            issue = _parse_issue(data)
+        except (ValueError, RecursionError) as error:
+            bad.append(f"line {number}: {clean_line(str(error), 80)}")
+            continue
+        issues[issue.id] = issue
+    return tuple(issues.values()), tuple(bad)
+
+
+def find_ancestors(issue: Issue, by_id: dict) -> tuple:
+    """Return the parents of an issue at any depth, nearest first; a ring of parents ends where it began."""
+    found, todo = {}, list(issue.parents)
+    while todo:
+        parent = todo.pop(0)
+        if parent in by_id and parent not in found and parent != issue.id:
+            found[parent] = by_id[parent]
+            todo += by_id[parent].parents
+    return tuple(found.values())
+
+
+def find_blocking(issue: Issue, by_id: dict) -> str:
+    """Return the id that blocks an issue or one of its ancestors, "" if none does.
+
+    A dependency that is not in the file is not known to be closed, so it blocks.
+    """
+    for one in (issue, *find_ancestors(issue, by_id)):
+        for target in one.blocked_by:
+            if target not in by_id or by_id[target].status not in CLOSED:
+                return target
+    return ""
+
+
+def is_deferred(issue: Issue, now: float) -> bool:
+    """Tell whether an issue is put off; a stamp that cannot be read puts it off too."""
+    try:
+        return parse_rfc3339(issue.deferred_until) > now
+    except ValueError:
+        return True
+
+
+def list_ready(issues, now: float) -> tuple:
+    """Return the open, unblocked issues in the queue's own order: priority, age, id."""
+    by_id = {issue.id: issue for issue in issues}
+    ready = [
+        issue
+        for issue in issues
+        if issue.status == "open" and not find_blocking(issue, by_id) and not is_deferred(issue, now)
+    ]
+    return tuple(sorted(ready, key=lambda issue: (issue.priority, issue.created, issue.id)))
+
+
+def new_issue_line(issue_id: str, title: str, at: float, author: str, **extra) -> str:
+    """Write one new open issue as a line of the file."""
+    stamp = rfc3339(at)
+    data = {
+        "id": issue_id,
+        "title": title,
+        "description": "",
+        "status": "open",
+        "priority": 2,
+        "issue_type": "task",
+        "created_at": stamp,
+        "created_by": author,
+        "updated_at": stamp,
+        **extra,
+    }
+    return json.dumps(data, ensure_ascii=False) + "\n"
+
+
+def close_issue_text(text: str, issue_id: str, at: float, reason: str) -> str:
+    """Return the file's text with one issue closed; every other line stays as it is, byte by byte.
+
+    Raises:
+        KeyError: no line has this id.
+    """
+    lines, found = text.split("\n"), False
+    for index, line in enumerate(lines):
+        try:
+            data = json.loads(line) if line.strip() else None
+        except ValueError:
+            continue
+        if isinstance(data, dict) and data.get("id") == issue_id and data.get("_type", "issue") == "issue":
+            stamp = rfc3339(at)
+            data.update(status="closed", updated_at=stamp, closed_at=stamp, close_reason=reason)
+            lines[index], found = json.dumps(data, ensure_ascii=False), True
+    if not found:
+        raise KeyError(issue_id)
+    return "\n".join(lines)
+
+
+# ====================================================================================================
+# FLOOR: judging
+# ====================================================================================================
+
+# ====================================================================================================
+# room: health — the state of one polecat: the first rule that fits
+# ====================================================================================================
+
+
+class Verdict(Value):
+    """The state of one polecat, and how it came to it."""
+
+    name: str
+    state: str
+    why: str
+    issue: str = ""
+    progress_at: float = 0.0
+    quiet_s: float = 0.0
+    candidate: bool = False  # quiet for long enough to be stuck, not yet confirmed by a second look
+    rules: tuple = ()  # (state, fits, why) for each rule up to the one that fits
+
+
+class Signals(Value):
+    """What the rules of one polecat look at; all of it given, nothing looked up."""
+
+    sighting: Sighting
+    track: Track
+    now: float
+    config: Config
+    look: Look | None = None
+    hold: str = ""
+    requested: str = ""
+    idle: str = ""  # why it is known to have no assignment
+    issue: str = ""
+    person: bool = False
+
+
+def find_assignment(sighting: Sighting, claims, statuses) -> tuple:
+    """Return (issue, why it is known to be idle); ("", "") is work of one's own, on the branch.
+
+    A worker is idle only when something says so: silence of a record, a claim or a queue says nothing.
+    """
+    record = sighting.worktree.record
+    claim = next((one for one in (claims or {}).values() if one.name == sighting.name), None)
+    issue = str(record.get("issue") or "")
+    if not issue and claim is not None and claim.state in ("claimed", "working", "failed"):
+        issue = claim.issue
+    if not issue:
+        match = re.fullmatch(r"polecat/[^/]+/([^@/]+)@\S+", sighting.worktree.branch)
+        issue = match.group(1) if match else ""
+    if not is_issue_id(issue):
+        issue = ""
+    if issue and (statuses or {}).get(issue) in CLOSED:
+        return issue, f"its issue {issue} is closed"
+    if not issue and str(record.get("state") or "") in ("idle", "done"):
+        return "", "its own record says idle"
+    return issue, ""
+
+
+def find_progress(signals: Signals) -> tuple:
+    """Return (newest progress, newest progress that is not only the pane's), epoch seconds.
+
+    Stamps of the future count as now: they must not make a worker look quiet, and never do more than that.
+    """
+    sighting, track = signals.sighting, signals.track
+    tree = sighting.worktree
+    files_at = max(tree.git_at, tree.record_at, signals.look.files_at if signals.look and signals.look.ok else 0.0)
+    born_at = max(tree.born_at, sighting.pane.created_at if sighting.pane else 0.0)
+    pane_at = 0.0
+    if sighting.pane is not None:
+        pane_at = sighting.pane.activity_at
+        # tmux keeps whole seconds, so the second of the nudge itself is ours too.
+        if int(track.last_nudge_at) <= pane_at <= track.last_nudge_at + signals.config.nudge_wait:
+            pane_at = 0.0
+    now = signals.now
+    return min(max(files_at, born_at, pane_at, track.quiet_from_at), now), min(max(files_at, born_at), now)
+
+
+def _is_unknown(signals: Signals) -> str:
+    sighting = signals.sighting
+    if sighting.worktree.trouble:
+        return sighting.worktree.trouble
+    if sighting.session == UNKNOWN:
+        return "tmux could not be asked"
+    if sighting.session == ABSENT and sighting.process_lives:
+        return f"no session, but its process {signals.track.pane_pid} still lives"
+    if signals.look is not None and not signals.look.ok:
+        return f"the second look failed: {signals.look.reason}"
+    return ""
+
+
+def _is_held(signals: Signals) -> str:
+    return f"on hold: {signals.hold}" if signals.hold else ""
+
+
+def _is_requested(signals: Signals) -> str:
+    return signals.requested
+
+
+def _is_idle(signals: Signals) -> str:
+    return signals.idle
+
+
+def _is_starting(signals: Signals) -> str:
+    sighting = signals.sighting
+    born_at = sighting.pane.created_at if sighting.pane is not None else 0.0
+    if sighting.session == ABSENT and not signals.track.instance:
+        born_at = sighting.worktree.born_at  # its first session may be on its way
+    age_s = signals.now - born_at
+    return f"{span(age_s)} old" if 0 <= age_s < signals.config.start_grace else ""
+
+
+def _is_dead(signals: Signals) -> str:
+    sighting = signals.sighting
+    if sighting.session == ABSENT:
+        return "its session is gone" if signals.track.instance else "it has no session"
+    if sighting.pane is None or sighting.pane.dead:
+        return "its pane has ended"
+    if sighting.shell == "interactive" and signals.track.agents:
+        return f"its pane is back at a shell ({sighting.pane.command}), the agent is gone"
+    return ""
+
+
+def measure_quiet(signals: Signals) -> float:
+    """Return for how long nothing has moved; timers count from a start or a gap at the earliest."""
+    since_at = find_progress(signals)[0]
+    if not signals.person and not signals.track.quiet_from_at:
+        since_at = max(since_at, signals.track.reset_at)
+    return max(0.0, signals.now - since_at)
+
+
+def _is_stuck(signals: Signals) -> str:
+    quiet_s = measure_quiet(signals)
+    if quiet_s < signals.config.stuck_after:
+        return ""
+    confirmed = signals.look is not None and signals.look.ok
+    return f"no progress for {span(quiet_s)}" if confirmed or signals.track.state == "stuck" else ""
+
+
+def _is_busy(signals: Signals) -> str:
+    files_at = max(find_progress(signals)[1], 0.0 if signals.person else signals.track.reset_at)
+    quiet_s = signals.now - files_at
+    if measure_quiet(signals) >= signals.config.stuck_after:
+        return ""  # its pane stands still too: that is for the second look
+    if signals.config.quiet_after and quiet_s >= signals.config.quiet_after:
+        return f"its pane moves, but no file has changed for {span(quiet_s)}"
+    return ""
+
+
+def _is_working(signals: Signals) -> str:
+    return "its pane moves" if find_progress(signals)[0] > find_progress(signals)[1] else "its files change"
+
+
+# Precedence: the first that fits is the state. `busy` is how `working` shows where only the pane moves.
+HEALTH_RULES = (
+    ("unknown", _is_unknown),
+    ("held", _is_held),
+    ("requested", _is_requested),
+    ("idle", _is_idle),
+    ("starting", _is_starting),
+    ("dead", _is_dead),
+    ("stuck", _is_stuck),
+    ("busy", _is_busy),
+    ("working", _is_working),
+)
+
+
+def judge_health(signals: Signals) -> Verdict:
+    """Return the verdict of the first rule that fits; total, for the last one always does."""
+    tried = []
+    for state, rule in HEALTH_RULES:
+        why = rule(signals)
+        tried.append((state, bool(why), why))
+        if why:
+            break
+    quiet_s = measure_quiet(signals)
+    return Verdict(
+        name=signals.sighting.name,
+        state=state,
+        why=why,
+        issue=signals.issue,
+        quiet_s=quiet_s,
+        progress_at=find_progress(signals)[0],
+        rules=tuple(tried),
+        candidate=state in ("working", "busy") and quiet_s >= signals.config.stuck_after,
+    )
+
+
+# ====================================================================================================
+# room: draft — one decision while it is being made
+# ====================================================================================================
+
+
+class Decision(Value):
+    """What one tick decided."""
+
+    memory: Memory
+    actions: tuple
+    events: tuple = ()  # (kind, subject, text)
+    verdicts: dict = {}
+
+
+class Draft:
+    """Gather what one call of `decide` changes; nothing outside that call ever sees it."""
+
+    def __init__(self, seen: Observation, memory: Memory, config: Config) -> None:
+        self.seen = seen
+        self.config = config
+        self.memory = memory
+        self.actions = []
+        self.events = []
+        self.verdicts = {}
+
+    def change(self, **fields) -> None:
+        """Change fields of the memory."""
+        self.memory = self.memory.but(**fields)
+
+    def put(self, table: str, key: str, value) -> None:
+        """Set one entry of a table of the memory; None takes it out."""
+        entries = dict(getattr(self.memory, table))
+        if value is None:
+            entries.pop(key, None)
+        else:
+            entries[key] = value
+        self.change(**{table: entries})
+
+    def act(self, action) -> None:
+        """Add an action of this tick."""
+        self.actions.append(action)
+
+    def tell(self, kind: str, subject: str, text: str) -> None:
+        """Add an event of this tick."""
+        self.events.append((kind, subject, clean_line(text, 400)))
+
+    def count(self, what: str, number: int = 1) -> None:
+        """Add to a figure of `stats`, in total and for today."""
+        stats = dict(self.memory.stats)
+        for scope in ("total", "today"):
+            stats[f"{scope}_{what}"] = stats.get(f"{scope}_{what}", 0) + number
+        self.change(stats=stats)
+
+    def post(self, key: str, to: str, letter: tuple, command: bool = False) -> None:
+        """Put a letter into the outbox, once per key; it stays there until it was sent."""
+        if key not in self.memory.pending:
+            subject, body = letter
+            self.put("pending", key, Letter(to=to, subject=subject, body=body, at=self.seen.now, command=command))
+
+    def halted(self) -> str:
+        """Say why nothing that a timer or a guess causes may be done now."""
+        if self.seen.paused:
+            return f"paused: {self.seen.paused}"
+        if self.memory.storm_at:
+            return "many workers fell ill at once; `witness resume` goes on"
+        return ""
+
+    def may_time(self) -> bool:
+        """Tell whether timers may act: not in the first tick, nor after a gap, save for a person."""
+        return self.seen.person or not (self.seen.first or self.seen.gap)
+
+
+# ====================================================================================================
+# room: alerts — the ledger of what a person should know: one open entry per cause and instance
+# ====================================================================================================
+
+
+def _send_matter(draft: Draft, key: str, matter: Escalation) -> None:
+    matter = matter.but(raised_at=draft.seen.now, raises=matter.raises + 1)
+    draft.put("escalations", key, matter)
+    letter = escalation_letter(matter, draft.seen.rig, draft.seen.command)
+    draft.post(f"{key}.{int(matter.opened_at)}.{matter.raises}", draft.config.mayor, letter, command=True)
+
+
+def raise_matter(draft: Draft, cause: str, name: str, instance: str, summary: str, evidence: str = "") -> None:
+    """Open an escalation, or bring the open one up to date without telling anybody again."""
+    key = f"{cause}.{name}.{instance}"
+    now = draft.seen.now
+    matter = draft.memory.escalations.get(key)
+    if matter is not None:
+        if evidence and evidence != matter.evidence:
+            draft.put("escalations", key, matter.but(evidence=evidence))
+        return
+    matter = Escalation(cause=cause, name=name, instance=instance, summary=summary, opened_at=now, evidence=evidence)
+    draft.tell("escalated", name or cause, summary)
+    draft.count("escalations")
+    _send_matter(draft, key, matter)
+
+
+def close_matter(draft: Draft, cause: str, name: str, why: str) -> None:
+    """Close what is open of a cause, and say so once to whom it was told."""
+    for key, matter in list(draft.memory.escalations.items()):
+        if matter.cause == cause and matter.name == name:
+            draft.put("escalations", key, None)
+            draft.tell("resolved", name or cause, why)
+            letter = resolved_letter(matter, why)
+            draft.post(f"{key}.{int(matter.opened_at)}.resolved", draft.config.mayor, letter, command=True)
+
+
+def raise_again(draft: Draft) -> None:
+    """Raise what nobody answered for RERAISE_S again, at most RERAISES times."""
+    if not draft.may_time():
+        return
+    for key, matter in list(draft.memory.escalations.items()):
+        if matter.raises <= RERAISES and draft.seen.now >= matter.raised_at + RERAISE_S:
+            _send_matter(draft, key, matter)
+
+
+def note_ports(draft: Draft) -> None:
+    """Remember since when a tool does not answer; after a second tick of it a person is told, once."""
+    now = draft.seen.now
+    for name, port in draft.seen.ports.items():
+        track = draft.memory.ports.get(name)
+        if port.state == UNKNOWN and track is None:
+            draft.put("ports", name, PortTrack(since_at=now, reason=port.reason))
+            draft.tell("degraded", name, port.reason)
+        elif port.state == UNKNOWN:
+            if now >= track.since_at + 2 * draft.config.interval:
+                summary = f"{name} does not answer: {track.reason}; what depends on it is suspended"
+                raise_matter(draft, f"port-{name}", "", "", summary)
+        elif track is not None:
+            draft.put("ports", name, None)
+            draft.tell("recovered", name, f"answers again after {span(now - track.since_at)}")
+            close_matter(draft, f"port-{name}", "", "it answers again")
+
+
+def watch_for_storm(draft: Draft) -> None:
+    """Halt actions while many workers fell ill at once: that is the host, and a wave of nudges would not help it."""
+    since_at = draft.seen.resumed_at
+    judged = [verdict for verdict in draft.verdicts.values() if verdict.state not in ("unknown", "held", "idle")]
+    ill = [verdict.name for verdict in judged if verdict.state in ("stuck", "dead")]
+    fell_at = sorted(draft.memory.polecats[name].state_at for name in ill)
+    fell_at = [at for at in fell_at if at > since_at]
+    together = max((sum(0 <= at - first <= STORM_WINDOW_S for at in fell_at) for first in fell_at), default=0)
+    now = draft.seen.now
+    if draft.memory.storm_at:
+        calm = draft.memory.calm_ticks + 1 if len(ill) < STORM_SHARE * max(len(judged), 1) else 0
+        if draft.seen.resumed_at > draft.memory.storm_at or calm >= 2:
+            draft.change(storm_at=0.0, calm_ticks=0)
+            close_matter(draft, "storm", "", "fewer than half of the workers are affected, or a person said go on")
+        elif calm != draft.memory.calm_ticks:
+            draft.change(calm_ticks=calm)
+    elif len(judged) >= STORM_WORKERS and together >= STORM_SHARE * len(judged):
+        draft.change(storm_at=now, calm_ticks=0)
+        names = ", ".join(sorted(ill))
+        raise_matter(draft, "storm", "", "", f"{together} of {len(judged)} workers fell ill at once: {names}")
+
+
+def send_due_letters(draft: Draft) -> None:
+    """Send every letter of the outbox whose time has come."""
+    for key, letter in draft.memory.pending.items():
+        if letter.next_at <= draft.seen.now:
+            draft.act(SendLetter(subject=key, letter=letter, why=f"{letter.subject} to {letter.to}"))
+
+
+def settle_letter(draft: Draft, outcome: Outcome) -> None:
+    """Take a sent letter out of the outbox; one that failed stays and is tried again later."""
+    letter = draft.memory.pending.get(outcome.subject)
+    if letter is None:
+        return
+    if outcome.ok:
+        draft.put("pending", outcome.subject, None)
+        return
+    wait_s = SEND_RETRY_S[min(letter.tries, len(SEND_RETRY_S) - 1)]
+    if not letter.tries:
+        draft.tell("unsent", letter.to, f"{letter.subject}: {outcome.detail}")
+    draft.put(
+        "pending",
+        outcome.subject,
+        letter.but(tries=letter.tries + 1, next_at=draft.seen.now + wait_s, mailed=bool(outcome.data.get("mailed"))),
+    )
+
+
+# ====================================================================================================
+# room: ladder — nudge, wait, escalate, wait for a person; what follows a death
+# ====================================================================================================
+#
+#   progress          stuck confirmed         escalate_after, and nudge_wait    every 4 h, three times
+#  +---------+       +---------------+       after the nudge +-----------+     +--------------------+
+#  | working |------>| nudge, once   |--------------------->| escalate  |---->| wait for a person  |
+#  +---------+       +---------------+                      +-----------+     +--------------------+
+#       ^                    |                                    |                      |
+#       +--------------------+------------- progress -------------+----------------------+
+
+
+def _is_agent(sighting: Sighting) -> bool:
+    """Tell whether a pane's foreground may be the agent: no interactive shell, no editor, pager, ssh or sudo."""
+    command = sighting.pane.command.lstrip("-")
+    return sighting.shell == "script" or (command != "" and command not in NEVER_TYPE)
+
+
+def close_all_of(draft: Draft, name: str, why: str) -> None:
+    """Close every open escalation of one polecat."""
+    for cause in sorted({matter.cause for matter in draft.memory.escalations.values() if matter.name == name}):
+        close_matter(draft, cause, name, why)
+
+
+def follow_instance(draft: Draft, sighting: Sighting) -> None:
+    """Keep the track of one polecat on its present instance; a new one starts from nothing."""
+    seen = draft.seen
+    track = draft.memory.polecats.get(sighting.name, Track(seen_at=seen.now, reset_at=seen.now))
+    pane = sighting.pane
+    if pane is not None and instance_of(pane) != track.instance:
+        if track.instance:
+            draft.tell("instance", sighting.name, "a new session has taken its place")
+            close_all_of(draft, sighting.name, "a new session has taken its place")
+        track = Track(
+            instance=instance_of(pane),
+            seen_at=seen.now,
+            session_at=pane.created_at,
+            pane_id=pane.pane_id,
+            pane_pid=pane.pid,
+            pane_start=sighting.pane_start,
+            reset_at=seen.now,
+            restarts=track.restarts,
+        )
+    elif pane is not None and (pane.pane_id, pane.pid) != (track.pane_id, track.pane_pid):
+        track = track.but(pane_id=pane.pane_id, pane_pid=pane.pid, pane_start=sighting.pane_start)
+    if (seen.first or seen.gap) and not seen.person:
+        track = track.but(reset_at=seen.now)
+    if pane is not None and _is_agent(sighting) and pane.command not in track.agents:
+        track = track.but(agents=(*track.agents, pane.command)[-AGENTS_KEPT:])
+    look = seen.looks.get(sighting.name)
+    if look is not None and look.ok:
+        lines = look.screen.splitlines()
+        track = track.but(screen=lines[-1] if lines else "", screen_at=look.at)
+    recent = tuple(at for at in track.restarts if parse_rfc3339(at) > seen.now - 3600)
+    if recent != track.restarts:
+        track = track.but(restarts=recent)
+    if track != draft.memory.polecats.get(sighting.name):
+        draft.put("polecats", sighting.name, track)
+
+
+def note_state(draft: Draft, verdict: Verdict) -> None:
+    """Remember a change of state, and close what it ends."""
+    track = draft.memory.polecats[verdict.name]
+    now = draft.seen.now
+    if verdict.state == "dead":
+        track = track.but(dead_ticks=min(track.dead_ticks + 1, 2))
+    elif verdict.state != "unknown":
+        track = track.but(dead_ticks=0)
+    if track.state != verdict.state:
+        draft.tell("state", verdict.name, f"{track.state or 'new'} -> {verdict.state}: {verdict.why}")
+        track = track.but(state=verdict.state, state_at=now)
+    if verdict.state in ("working", "busy") and not verdict.candidate and track.quiet_from_at:
+        if track.escalated_at:
+            close_matter(draft, "stuck", verdict.name, "it makes progress again")
+        draft.tell("progress", verdict.name, verdict.why)
+        track = track.but(quiet_from_at=0.0, nudged_at=0.0, nudge_result="", escalated_at=0.0)
+    if verdict.state not in ("dead", "unknown", "held", "requested"):
+        close_matter(draft, "dead", verdict.name, f"it is {verdict.state}")
+    if verdict.state not in ("busy", "unknown", "held", "requested") and track.busy_told:
+        close_matter(draft, "busy", verdict.name, f"it is {verdict.state}")
+        track = track.but(busy_told=False)
+    if verdict.state == "stuck" and not track.quiet_from_at:
+        track = track.but(quiet_from_at=verdict.progress_at)
+    draft.put("polecats", verdict.name, track)
+
+
+def next_rung(track: Track, config: Config) -> tuple:
+    """Return (what comes next, when) for an episode that is open."""
+    if not track.nudged_at:
+        return "nudge", max(track.last_nudge_at + config.nudge_wait if track.last_nudge_at else 0.0, 0.0)
+    if not track.escalated_at:
+        due_at = max(track.quiet_from_at + config.escalate_after, track.nudged_at + config.nudge_wait)
+        return "escalate", max(due_at, track.reset_at + config.nudge_wait)
+    return "person", 0.0
+
+
+def look_twice(draft: Draft, sighting: Sighting, why: str) -> None:
+    """Ask for the second look at a polecat."""
+    pane_id = sighting.pane.pane_id if sighting.pane is not None else ""
+    draft.act(LookTwice(subject=sighting.name, pane_id=pane_id, why=why))
+
+
+def describe_evidence(verdict: Verdict, sighting: Sighting, track: Track, look: Look) -> str:
+    """Write down what was seen: signals with their ages, git's verdict, the nudge, the pane's last lines."""
+    now, tree = look.at, sighting.worktree
+    lines = [
+        f"worktree {tree.path}, branch {tree.branch or '(detached)'}"
+        + (f", issue {verdict.issue}" * bool(verdict.issue)),
+        f"git state changed {span(now - tree.git_at)} ago; {look.changed} changed or untracked files"
+        + (f", the newest {span(now - look.files_at)} ago" if look.files_at else ""),
+    ]
+    if sighting.pane is not None:
+        lines.append(
+            f"pane {sighting.pane.pane_id} runs {sighting.pane.command}, last output "
+            f"{span(now - sighting.pane.activity_at)} ago"
+        )
+    if track.nudged_at:
+        lines.append(f"nudged {span(now - track.nudged_at)} ago: {track.nudge_result}")
+    if look.screen:
+        lines += ["last lines of the pane:", *("| " + line for line in look.screen.splitlines()[-8:])]
+    return "\n".join(lines)
+
+
+def climb(draft: Draft, verdict: Verdict, sighting: Sighting) -> None:
+    """Take the next rung of a stuck worker when it is due; a second look of this tick precedes each."""
+    track = draft.memory.polecats[verdict.name]
+    rung, due_at = next_rung(track, draft.config)
+    now = draft.seen.now
+    if rung == "person" or now < due_at or not draft.may_time() or draft.halted():
+        return
+    look = draft.seen.looks.get(verdict.name)
+    if look is None:
+        look_twice(draft, sighting, f"before it is {'nudged' if rung == 'nudge' else 'escalated'}")
+        return
+    evidence = describe_evidence(verdict, sighting, track, look)
+    if rung == "nudge":
+        text = nudge_text(verdict.name, verdict.quiet_s, draft.seen.command)
+        draft.put(
+            "polecats",
+            verdict.name,
+            track.but(nudged_at=now, last_nudge_at=now, nudge_result="its outcome is not known"),
+        )
+        draft.count("nudges")
+        draft.act(
+            Nudge(
+                subject=verdict.name,
+                text=text,
+                pane=sighting.pane,
+                agents=track.agents,
+                why=verdict.why,
+                via=draft.config.nudge_via,
+            )
+        )
+    else:
+        draft.put("polecats", verdict.name, track.but(escalated_at=now))
+        raise_matter(
+            draft,
+            "stuck",
+            verdict.name,
+            track.instance,
+            f"Polecat {verdict.name} has made no progress for {span(verdict.quiet_s)}; "
+            f"a nudge {span(now - track.nudged_at)} ago did not help",
+            evidence,
+        )
+
+
+def report_busy(draft: Draft, verdict: Verdict) -> None:
+    """Tell once that a worker is busy: a spinner is not progress for ever, and no reason to disturb it."""
+    track = draft.memory.polecats[verdict.name]
+    if not track.busy_told and draft.may_time() and not draft.halted():
+        draft.put("polecats", verdict.name, track.but(busy_told=True))
+        raise_matter(draft, "busy", verdict.name, track.instance, f"Polecat {verdict.name}: {verdict.why}")
+
+
+def verdict_closed(draft: Draft, verdict: Verdict) -> bool:
+    """Tell whether the worker's issue is not known to be open: its work may be merged, nothing is begun again."""
+    return not any(one.id == verdict.issue and one.status not in CLOSED for one in draft.seen.issues or ())
+
+
+def handle_dead(draft: Draft, verdict: Verdict, sighting: Sighting) -> None:
+    """Report or restart a dead worker once its death was seen in two ticks; never anything more."""
+    track = draft.memory.polecats[verdict.name]
+    if draft.halted() or not draft.may_time() or (track.dead_ticks < 2 and not draft.seen.person):
+        return
+    config, now = draft.config, draft.seen.now
+    may_restart = (
+        config.on_dead == "restart" and config.agent_command and verdict.issue and not verdict_closed(draft, verdict)
+    )
+    if may_restart and len(track.restarts) < config.max_restarts:
+        if not track.restarts or now >= parse_rfc3339(track.restarts[-1]) + config.start_grace:
+            draft.put("polecats", verdict.name, track.but(restarts=(*track.restarts, rfc3339(now)), dead_ticks=0))
+            draft.count("restarts")
+            title = next((one.title for one in draft.seen.issues or () if one.id == verdict.issue), "")
+            draft.act(Restart(subject=verdict.name, issue=verdict.issue, title=title, why=verdict.why))
+        return
+    tree = sighting.worktree
+    look = draft.seen.looks.get(verdict.name)
+    key = f"dead.{verdict.name}.{track.instance}"
+    if key in draft.memory.escalations:
+        return
+    if look is None:
+        look_twice(draft, sighting, "what a dead worker left")
+        return
+    tried = f"; restarted {len(track.restarts)} times within an hour" if track.restarts else ""
+    work = f"{look.changed} changed or untracked files" if look.ok else f"git could not be asked: {look.reason}"
+    summary = f"Polecat {verdict.name} is dead: {verdict.why}{tried}. Its work is untouched in {tree.path}"
+    raise_matter(
+        draft,
+        "dead",
+        verdict.name,
+        track.instance,
+        summary,
+        f"branch {tree.branch or '(detached)'}, {work}" + (f"\nissue {verdict.issue}" if verdict.issue else ""),
+    )
+
+
+def settle_nudge(draft: Draft, outcome: Outcome) -> None:
+    """Record how a nudge arrived."""
+    track = draft.memory.polecats.get(outcome.subject)
+    if track is None:
+        return
+    draft.put("polecats", outcome.subject, track.but(nudge_result=clean_line(outcome.detail)))
+    draft.tell("nudged", outcome.subject, outcome.detail)
+
+
+# ====================================================================================================
+# room: retire — what stands against a retirement, and what is written down of it
+# ====================================================================================================
+
+
+class Blocker(Value):
+    """One reason why a worker cannot be retired now: predicate, evidence, and the command that clears it."""
+
+    kind: str
+    evidence: str
+    remedy: str
+
+
+class Finding(Value):
+    """One thing that an inspection found."""
+
+    kind: str
+    what: str
+
+
+# kind: (evidence, remedy, whether --force preserves it instead of being refused because of it)
+BLOCKERS = {
+    "modified": ("changed and not committed: {what}", "git add -A && git commit", True),
+    "untracked": ("never committed: {what}", "git add -A && git commit, or delete it", True),
+    "hidden": (
+        "changed behind assume-unchanged or skip-worktree: {what}",
+        "git update-index --no-assume-unchanged --no-skip-worktree -- FILE && git commit -a",
+        True,
+    ),
+    "precious": ("ignored by git, and looks precious: {what}", "move it to a safe place, or delete it", True),
+    "nested": ("a repository of its own inside: {what}", "push it elsewhere and delete it, or move it out", False),
+    "mount": ("another file system is mounted inside: {what}", "umount it", False),
+    "alternate": ("the rig's objects are borrowed from inside it: {what}", "git repack -a -d in the rig", False),
+    "stash": ("a stash of this worker: {what}", "git stash pop && git commit -a, or git stash drop", False),
+    "paused": ("unfinished: {what}", "git {what} --continue, or --abort", False),
+    "lock": ("git is at work: {what} is held open", "let it finish", False),
+    "detached": ("commits on no branch: {what}", "git switch -c polecat/NAME/kept", False),
+    "unborn": ("its branch has no commit yet: {what}", "git commit, or git switch to a branch that has one", False),
+    "locked": ("the worktree is locked: {what}", "git worktree unlock PATH", False),
+    "gitlink": ("a submodule without .gitmodules: {what}", "git rm --cached it, or commit .gitmodules", False),
+    "submodule": ("a submodule holds work of its own: {what}", "commit and push inside it", False),
+    "process": ("somebody else's process is inside: {what}", "end it, or let it leave the folder", False),
+    "attached": ("a person is looking at its session: {what}", "detach (prefix d)", False),
+    "mirror": ("a fetch would delete our rescue refs: {what}", "git config --add KEY '^refs/witness/*'", False),
+    "look": ("could not be looked at: {what}", "see that git and tmux work here, then ask again", False),
+}
+
+
+def find_blockers(findings, force: bool = False) -> tuple:
+    """Return all blockers of the findings, one a kind, in the order of BLOCKERS."""
+    by_kind = {}
+    for finding in findings:
+        by_kind.setdefault(finding.kind, []).append(clean_line(finding.what, 120))
+    blockers = []
+    for kind, (evidence, remedy, forceable) in BLOCKERS.items():
+        names = sorted(set(by_kind.get(kind, ())))
+        if not names or (force and forceable):
+            continue
+        what = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        blockers.append(Blocker(kind=kind, evidence=evidence.format(what=what), remedy=remedy.format(what=names[0])))
+    return tuple(blockers)
+
+
+def is_precious(path: str, patterns) -> bool:
+    """Tell whether an ignored file is too dear to be dropped with its folder."""
+    from fnmatch import fnmatchcase
+
+    return any(fnmatchcase(path.rpartition("/")[2], pattern) for pattern in patterns)
+
+
+def find_tips(named, printed: str) -> tuple:
+    """Return those of the named commits that no other printed commit has as a parent.
+
+    printed: `rev-list --parents`, one commit and its parents a line.
+    """
+    rows = [line.split() for line in printed.splitlines() if line]
+    parents = {parent for row in rows for parent in row[1:]}
+    return tuple(row[0] for row in rows if row[0] in named and row[0] not in parents)
+
+
+def covers_rescue_refs(refspecs) -> bool:
+    """Tell whether fetch refspecs of one remote take in refs/witness/, so that --prune would delete it."""
+    if any(spec.startswith("^refs/witness/") for spec in refspecs):
+        return False
+    targets = [spec.partition(":")[2] for spec in refspecs if not spec.startswith("^")]
+    return any(target in ("refs/*", "*") or target.startswith("refs/witness/") for target in targets)
+
+
+# ====================================================================================================
+# room: spawn — which issue gets a worker, when, and what its failures mean
+# ====================================================================================================
+
+
+def why_not_ready(issue: Issue, now: float, by_id: dict) -> str:
+    """Return why an issue is no work at present, whoever asks."""
+    if issue.status != "open":
+        return f"its status is {issue.status}"
+    blocking = find_blocking(issue, by_id)
+    if blocking:
+        return f"blocked by {blocking}" + ("" if blocking in by_id else ", which is not in the queue")
+    if is_deferred(issue, now):
+        return f"deferred until {clean_line(issue.deferred_until, 40)}"
+    return f"assigned to {clean_line(issue.assignee, 60)}" if issue.assignee else ""
+
+
+def why_filtered(issue: Issue, config: Config, by_id: dict) -> str:
+    """Return which filter keeps an issue out; `spawn ISSUE` passes all of them by."""
+    if issue.type in config.skip_types:
+        return f"its type is {issue.type} (skip_types)"
+    label = next((label for label in issue.labels if label.startswith("gt:")), "")
+    if label:
+        return f"its label {clean_line(label, 40)} marks it as no work"
+    if issue.aside:
+        return f"it is {issue.aside}"
+    if config.issue_prefix and not issue.id.startswith(config.issue_prefix):
+        return f"its id does not begin with {config.issue_prefix} (issue_prefix)"
+    missing = [label for label in config.labels if label not in issue.labels]
+    if missing:
+        return f"it lacks the label {missing[0]} (labels)"
+    if config.epic_id and config.epic_id not in {parent.id for parent in find_ancestors(issue, by_id)}:
+        return f"it is no child of {config.epic_id} (epic_id)"
+    return ""
+
+
+def why_attended(issue: Issue, draft: Draft) -> str:
+    """Return who has an issue already, or why it must wait after failures."""
+    seen = draft.seen
+    claim = (seen.claims or {}).get(issue.id)
+    if claim is not None and claim.state in ("claimed", "working"):
+        gone = "" if claim.name in seen.sightings else f", which is gone; `spawn reset {issue.id}` frees it"
+        return f"worked on by {claim.name or claim.actor}{gone}"
+    if claim is not None and claim.state == "handed-over":
+        return f"handed over by {claim.name}: {claim.branch or claim.ref} waits to be merged; `spawn reset` frees it"
+    if claim is not None and claim.state == "failed" and claim.actor != seen.actor:
+        return f"claimed by {claim.actor}"
+    effort = draft.memory.issues.get(issue.id)
+    if effort is not None and effort.attempts >= SPAWN_ATTEMPTS:
+        return f"failed {effort.attempts} times ({effort.error}); `spawn reset {issue.id}` tries again"
+    if effort is not None and effort.next_at > seen.now:
+        return f"after a failure it waits {span(effort.next_at - seen.now)} more ({effort.error})"
+    name = name_for_issue(issue.id)
+    for sighting in seen.sightings.values():
+        if sighting.name == name and not (claim and claim.name == name):
+            return f"a worktree of its name is there: {name}"
+        if re.fullmatch(rf"polecat/[^/]+/{re.escape(issue.id)}@.*", sighting.worktree.branch):
+            return f"{sighting.name} works on it"
+    return ""
+
+
+def why_not_spawnable(issue: Issue, draft: Draft, by_id: dict) -> str:
+    """Return the first reason why an issue gets no worker of its own accord, "" if it may have one."""
+    return (
+        why_not_ready(issue, draft.seen.now, by_id)
+        or why_filtered(issue, draft.config, by_id)
+        or why_attended(issue, draft)
+    )
+
+
+def _why_guarded(load: Load | None, config: Config) -> str:
+    if load is None:
+        return ""
+    if config.max_load_per_core and load.per_core is not None and load.per_core > config.max_load_per_core:
+        return f"load per core is {load.per_core:.1f}, max_load_per_core is {config.max_load_per_core:g}"
+    if load.free_memory_mib is not None and load.free_memory_mib < config.min_free_memory:
+        return f"{load.free_memory_mib:.0f} MiB of memory are free, min_free_memory is {config.min_free_memory:g}"
+    if load.free_disk_mib is not None and load.free_disk_mib < config.min_free_disk:
+        return f"{load.free_disk_mib:.0f} MiB of disk are free, min_free_disk is {config.min_free_disk:g}"
+    return ""
+
+
+def _why_broken(draft: Draft) -> str:
+    opened_at = draft.memory.breaker_at
+    if opened_at and draft.seen.now < opened_at + BREAKER_REST_S:
+        return f"{BREAKER_FAILURES} spawns failed within {span(BREAKER_WINDOW_S)}; one is tried again in " + span(
+            opened_at + BREAKER_REST_S - draft.seen.now
+        )
+    return ""
+
+
+def count_live(draft: Draft) -> int:
+    """Count live workers from ground truth; one that cannot be judged counts, an idle one does not."""
+    return sum(
+        sighting.session != ABSENT and getattr(draft.verdicts.get(name), "state", "") not in ("idle", "dead")
+        for name, sighting in draft.seen.sightings.items()
+    )
+
+
+def why_no_spawn(draft: Draft, by_hand: bool = False) -> str:
+    """Return what keeps every spawn back now, "" if nothing does."""
+    seen, memory, config = draft.seen, draft.memory, draft.config
+    if draft.halted():
+        return draft.halted()
+    if not config.auto_spawn and not by_hand:
+        return "auto_spawn is off"
+    if not config.agent_command:
+        return "agent_command is not set; `witness config set agent_command …` says what to run"
+    for port in ("queue", "tmux", "git"):
+        sight = seen.ports.get(port, Port())
+        if sight.state == UNKNOWN:
+            return f"{port} is unknown: {sight.reason}"
+    if seen.claims is None:
+        return "the claims cannot be read"
+    if memory.spawn is not None:
+        return f"the spawn for {memory.spawn.issue} is under way"
+    live = count_live(draft)
+    if live >= config.max_workers:
+        return f"{live} live workers, max_workers is {config.max_workers}"
+    wait_s = memory.spawned_at + config.spawn_delay_ms / 1000 - seen.now
+    if 0 < wait_s <= config.spawn_delay_ms / 1000 and not by_hand:
+        return f"spawn_delay_ms: {wait_s:.1f} s more"
+    return _why_guarded(seen.load, config) or _why_broken(draft)
+
+
+def _settle_spawn_child(draft: Draft) -> bool:
+    """Look after the spawn under way; True while there is one."""
+    seen, spawn, sight = draft.seen, draft.memory.spawn, draft.seen.spawn
+    issue = spawn.issue if spawn is not None else ""
+    if not issue and seen.claims:  # a memory was lost: a claim still says what was under way
+        issue = next(
+            (one.issue for one in seen.claims.values() if one.state == "claimed" and one.actor == seen.actor), ""
+        )
+    if not issue or any(isinstance(action, StartSpawn) for action in draft.actions):
+        return bool(issue)
+    if sight is not None and sight.alive:
+        if spawn is not None and seen.now > spawn.deadline_at:
+            draft.act(EndSpawn(subject=issue, sight=sight, overdue=True, why="it took longer than spawn_timeout"))
+        return True
+    if sight is None or sight.issue != issue:
+        sight = SpawnSight(alive=False, issue=issue, reason="it left no word of how it ended")
+    draft.act(EndSpawn(subject=issue, sight=sight, why=sight.reason))
+    return True
+
+
+def spawn_due(draft: Draft) -> None:
+    """Settle a spawn that has ended, and start the next one when something is ready and nothing keeps it back."""
+    if _settle_spawn_child(draft):
+        return
+    seen = draft.seen
+    by_hand = bool(seen.person and seen.only)
+    if why_no_spawn(draft, by_hand) or not draft.may_time():
+        return
+    by_id = {issue.id: issue for issue in seen.issues or ()}
+    wanted = [by_id[issue] for issue in seen.only if issue in by_id] if by_hand else list_ready(seen.issues, seen.now)
+    for issue in wanted:
+        why = (
+            (why_not_ready(issue, seen.now, by_id) or why_attended(issue, draft))
+            if by_hand
+            else why_not_spawnable(issue, draft, by_id)
+        )
+        if why:
+            continue
+        claim = seen.claims.get(issue.id)
+        residue = claim is not None and claim.state == "failed" and claim.name
+        taken = {
+            *seen.sightings,
+            *(folder for folder, _ in seen.strangers),
+            *(one.name for one in seen.claims.values()),
+        }
+        name = claim.name if residue else free_name(name_for_issue(issue.id), taken)
+        deadline_at = seen.now + draft.config.spawn_timeout
+        draft.change(
+            spawn=Spawn(issue=issue.id, at=seen.now, deadline_at=deadline_at, by_hand=by_hand), spawned_at=seen.now
+        )
+        draft.act(StartSpawn(subject=issue.id, issue=issue, name=name, by_hand=by_hand, why=issue.title))
+        return
+
+
+def record_failure(draft: Draft, issue: str, error: str, counts: bool = True) -> None:
+    """Count a failed attempt of an issue; after SPAWN_ATTEMPTS it waits for a person, who is told."""
+    effort = draft.memory.issues.get(issue, Effort())
+    attempts = effort.attempts + counts
+    wait_s = SPAWN_BACKOFF_S[min(max(attempts, 1), len(SPAWN_BACKOFF_S)) - 1]
+    draft.put("issues", issue, Effort(attempts=attempts, next_at=draft.seen.now + wait_s, error=clean_line(error)))
+    if attempts >= SPAWN_ATTEMPTS:
+        raise_matter(draft, f"spawn-{issue}", "", "", f"Issue {issue} got no worker in {attempts} attempts", error)
+
+
+def settle_spawn(draft: Draft, outcome: Outcome) -> None:
+    """Draw the consequences of a spawn's end; a fault of host or tool is no attempt of the issue."""
+    draft.change(spawn=None)
+    issue = outcome.subject
+    if outcome.ok:
+        draft.tell("spawned", outcome.data.get("name", ""), f"works on {issue}")
+        draft.count("spawned")
+        draft.change(failures=(), breaker_at=0.0)
+        if issue not in draft.memory.spawned_issues:
+            draft.change(spawned_issues=(*draft.memory.spawned_issues, issue))
+        draft.put("issues", issue, None)
+        return
+    draft.tell("spawn-failed", issue, outcome.detail)
+    fault = outcome.data.get("fault", "")
+    if fault == "taken":
+        draft.put("issues", issue, Effort(attempts=SPAWN_ATTEMPTS, error=outcome.detail))
+        return
+    record_failure(draft, issue, outcome.detail, counts=not fault)
+    recent = tuple(at for at in draft.memory.failures if parse_rfc3339(at) > draft.seen.now - BREAKER_WINDOW_S)
+    recent = (*recent, rfc3339(draft.seen.now))[-BREAKER_FAILURES:]
+    draft.change(failures=recent)
+    if len(recent) >= BREAKER_FAILURES:
+        draft.change(breaker_at=draft.seen.now)
+        raise_matter(
+            draft,
+            "breaker",
+            "",
+            "",
+            f"{len(recent)} spawns failed within {span(BREAKER_WINDOW_S)}; one is tried every {span(BREAKER_REST_S)}",
+            outcome.detail,
+        )
+
+
+def check_merged(draft: Draft) -> None:
+    """Look every MERGED_CHECK_S whether handed-over work has reached the default branch."""
+    seen = draft.seen
+    if not draft.config.close_merged or seen.now < draft.memory.merged_at + MERGED_CHECK_S or seen.claims is None:
+        return
+    waiting = [claim for claim in seen.claims.values() if claim.state == "handed-over"]
+    if waiting and seen.ports.get("git", Port()).state != UNKNOWN:
+        draft.change(merged_at=seen.now)
+        for claim in waiting:
+            draft.act(CheckMerged(subject=claim.issue, claim=claim))
+
+
+# ====================================================================================================
+# room: requests — who asked to be retired, may they, and what became of it
+# ====================================================================================================
+
+
+def _acknowledge(draft: Draft, mail_id: str, note: str) -> None:
+    if sum(isinstance(action, AckMail) for action in draft.actions) < ACKS_PER_TICK:
+        draft.act(AckMail(subject=mail_id, note=clean_line(note)))
+
+
+def _take_request(draft: Draft, mail: Mail, ask: Ask) -> None:
+    sighting = draft.seen.sightings.get(ask.name)
+    if ask.name in draft.memory.retirements and sighting is None:
+        return  # under way; its end acknowledges the mail
+    if sighting is None:
+        stranger = next((why for folder, why in draft.seen.strangers if folder == ask.name), "")
+        _acknowledge(draft, mail.id, stranger or f"{ask.name} is gone already")
+        draft.tell("mail", ask.name, stranger or "asked for shutdown and is gone already")
+        return
+    # Bound to one life of the name: the session that lives now, else the worktree.
+    born_at = sighting.pane.created_at if sighting.pane is not None else sighting.worktree.born_at
+    if mail.at < int(born_at):
+        _acknowledge(draft, mail.id, "stale: older than the polecat that has the name now")
+        draft.tell("mail", ask.name, f"request of {rfc3339(mail.at)} is older than the polecat")
+        return
+    request = draft.memory.requests.get(ask.name)
+    if request is None:
+        draft.tell("requested", ask.name, f"shutdown asked by {mail.sender}")
+        request = Request(name=ask.name, sender=mail.sender, at=mail.at, mails=(mail.id,))
+    else:
+        request = request.but(mails=(*request.mails, mail.id)[-ACKS_PER_TICK:], next_at=0.0)
+    draft.put("requests", ask.name, request)
+
+
+def read_mails(draft: Draft) -> None:
+    """Turn each mail into a request, a note or a forwarded letter; acknowledge what is settled by it."""
+    known = {mail for request in draft.memory.requests.values() for mail in request.mails}
+    for mail in draft.seen.mails:
+        if mail.id in known:
+            continue
+        ask = read_ask(mail, draft.seen.rig, draft.config.trusted_senders)
+        if ask.kind == "shutdown":
+            _take_request(draft, mail, ask)
+        elif ask.kind == "mind":
+            draft.post(f"fwd.{mail.id}", draft.config.mayor, forwarded_letter(mail))
+            _acknowledge(draft, mail.id, "forwarded to " + draft.config.mayor)
+            draft.tell("forwarded", mail.sender, mail.subject)
+        else:
+            _acknowledge(draft, mail.id, ask.reason or f"noted: {mail.subject}")
+            draft.tell("mail", ask.name or mail.sender, ask.reason or mail.subject)
+
+
+def describe_request(draft: Draft, name: str) -> str:
+    """Say in words that a polecat asked, or is being retired; "" for neither."""
+    if name in draft.memory.retirements:
+        return f"being retired ({draft.memory.retirements[name].step})"
+    request = draft.memory.requests.get(name)
+    return f"shutdown asked by {request.sender}" if request is not None else ""
+
+
+def _stopped(draft: Draft, name: str) -> str:
+    """Say why a retirement may not begin now."""
+    if draft.seen.only and name not in draft.seen.only:
+        return "another was named"
+    if name in draft.seen.holds:
+        return "on hold"
+    for port in ("tmux", "git"):
+        if draft.seen.ports.get(port, Port()).state == UNKNOWN:
+            return f"{port} does not answer"
+    return draft.seen.paused
+
+
+def begin_retirement(draft: Draft, sighting: Sighting, request: Request) -> Retirement:
+    """Return the record of a retirement that is about to begin."""
+    now, name = draft.seen.now, sighting.name
+    claim = next((one for one in (draft.seen.claims or {}).values() if one.name == name), None)
+    track = draft.memory.polecats.get(name, Track())
+    pane, tree = sighting.pane, sighting.worktree
+    may_delete = (
+        tree.branch
+        if tree.branch == f"polecat/{name}" or tree.branch.startswith((f"polecat/{name}/", f"polecat/{name}-"))
+        else ""
+    )
+    return Retirement(
+        name=name,
+        id=f"{name}/{time_id(now)}",
+        at=now,
+        force=request.force,
+        issue=claim.issue if claim else find_assignment(sighting, None, None)[0],
+        branch=claim.branch if claim and claim.branch == tree.branch else may_delete,
+        start=claim.start if claim else "",
+        birth=claim.birth if claim else (),
+        path=tree.path,
+        admin=tree.admin,
+        session=pane.session if pane else "",
+        instance=instance_of(pane) if pane else track.instance,
+        pane_id=pane.pane_id if pane else "",
+        pane_pid=pane.pid if pane else 0,
+        pane_start=sighting.pane_start if pane else 0,
+    )
+
+
+def finish_request(draft: Draft, name: str, why: str) -> None:
+    """Forget a request and acknowledge its mails."""
+    request = draft.memory.requests.get(name)
+    if request is not None:
+        draft.put("requests", name, None)
+        for mail in request.mails:
+            _acknowledge(draft, mail, why)
+
+
+def retire_due(draft: Draft) -> None:
+    """Go on with unfinished retirements, then begin those whose request is due.
+
+    Between quiesce and close nothing stops one: the worker is ended, only the rest brings its work to safety.
+    """
+    seen = draft.seen
+    for retirement in draft.memory.retirements.values():
+        begun = retirement.step not in ("verify", "preserve", "quiesce")
+        if retirement.next_at <= seen.now and (begun or not _stopped(draft, retirement.name)):
+            draft.act(Retire(subject=retirement.name, retirement=retirement, why=f"from step {retirement.step}"))
+    for request in draft.memory.requests.values():
+        name = request.name
+        if name in draft.memory.retirements or request.next_at > seen.now or _stopped(draft, name):
+            continue
+        sighting = seen.sightings.get(name)
+        if sighting is None:
+            if name not in {folder for folder, _ in seen.strangers}:
+                finish_request(draft, name, "it is gone already")
+            continue
+        retirement = begin_retirement(draft, sighting, request)
+        draft.put("retirements", name, retirement)
+        draft.act(Retire(subject=name, retirement=retirement, why=f"asked by {request.sender}"))
+
+
+def _settle_refusal(draft: Draft, name: str, outcome: Outcome) -> None:
+    blockers = tuple(tuple(one) for one in outcome.data.get("blockers", ()))
+    draft.tell("refused", name, "; ".join(f"{kind}: {evidence}" for kind, evidence, _ in blockers))
+    draft.count("refusals")
+    request = draft.memory.requests.get(name)
+    if request is None:
+        return
+    looks = request.looks + 1
+    wait_s = REFUSAL_BACKOFF_S[min(looks, len(REFUSAL_BACKOFF_S)) - 1]
+    told = ",".join(sorted({f"{kind}: {evidence}" for kind, evidence, _ in blockers}))
+    if blockers and told != request.told:
+        key = f"refused.{name}.{int(request.at)}.{looks}"
+        letter = refusal_letter(name, blockers, draft.seen.command)
+        draft.post(key, f"{draft.seen.rig}/{name}", letter)
+    request = request.but(looks=looks, next_at=draft.seen.now + wait_s, blockers=blockers, told=told)
+    draft.put("requests", name, request)
+    if looks >= REFUSALS_TO_ESCALATE or outcome.data.get("escalate"):
+        track = draft.memory.polecats.get(name, Track())
+        evidence = "\n".join(f"{kind}: {evidence} (clear it with: {remedy})" for kind, evidence, remedy in blockers)
+        raise_matter(
+            draft,
+            "refused",
+            name,
+            track.instance,
+            f"Polecat {name} asked for shutdown and is refused after {looks} looks",
+            evidence,
+        )
+
+
+def settle_retirement(draft: Draft, outcome: Outcome) -> None:
+    """Draw the consequences of how a retirement ended."""
+    name, result = outcome.subject, outcome.data.get("result")
+    retirement = draft.memory.retirements.get(name)
+    if result in ("retired", "gone"):
+        draft.put("retirements", name, None)
+        finish_request(draft, name, result)
+        close_all_of(draft, name, f"it is {result}")
+        draft.tell(result, name, outcome.detail)
+        if result == "retired":
+            draft.count("retired")
+            if retirement is not None and retirement.issue and outcome.data.get("no_commits"):
+                record_failure(draft, retirement.issue, f"{name} was retired without a commit")
+    elif result == "refused":
+        draft.put("retirements", name, None)
+        _settle_refusal(draft, name, outcome)
+    elif retirement is not None:
+        wait_s = REFUSAL_BACKOFF_S[min(retirement.tries, len(REFUSAL_BACKOFF_S) - 1)]
+        draft.put(
+            "retirements",
+            name,
+            retirement.but(tries=retirement.tries + 1, next_at=draft.seen.now + wait_s, error=outcome.detail),
+        )
+        draft.tell("retirement-failed", name, outcome.detail)
+        raise_matter(
+            draft,
+            "retirement",
+            name,
+            retirement.instance,
+            f"The retirement of {name} stopped at step {retirement.step}; nothing is lost, it is tried again by itself",
+            outcome.detail,
+        )
+
+
+# ====================================================================================================
+# room: decide — one tick: what is seen and remembered into what is done; precedence stands here
+# ====================================================================================================
+
+# How each outcome is settled; kinds without a row need nothing.
+SETTLE = {
+    "nudge": settle_nudge,
+    "letter": settle_letter,
+    "retire": settle_retirement,
+    "spawn": settle_spawn,
+}
+
+
+def _turn_day(draft: Draft) -> None:
+    if draft.seen.day != draft.memory.day:
+        stats = {name: 0 if name.startswith("today_") else value for name, value in draft.memory.stats.items()}
+        draft.change(day=draft.seen.day, stats=stats)
+
+
+def _forget_gone(draft: Draft) -> None:
+    """Forget what no longer exists, so that memory stays bounded; never on a look that failed."""
+    seen, memory = draft.seen, draft.memory
+    if seen.ports.get("git", Port()).state != UNKNOWN:
+        folders = {*seen.sightings, *(folder for folder, _ in seen.strangers)}
+        for name in memory.polecats:
+            if name not in folders and name not in memory.retirements:
+                close_all_of(draft, name, "it is gone")
+                draft.put("polecats", name, None)
+    if seen.issues is not None:
+        known = {issue.id: issue.status for issue in seen.issues}
+        for issue in memory.issues:
+            if known.get(issue, "closed") in CLOSED:
+                draft.put("issues", issue, None)
+                close_matter(draft, f"spawn-{issue}", "", "the issue is closed or gone")
+        spawned = tuple(issue for issue in memory.spawned_issues if known.get(issue, "closed") not in CLOSED)
+        if spawned != memory.spawned_issues:
+            draft.change(spawned_issues=spawned)
+    for key, matter in list(draft.memory.escalations.items()):
+        if matter.name and matter.name not in draft.memory.polecats and matter.name not in memory.retirements:
+            draft.put("escalations", key, None)
+
+
+def _judge_all(draft: Draft) -> None:
+    seen = draft.seen
+    statuses = {issue.id: issue.status for issue in seen.issues} if seen.issues is not None else {}
+    for name in sorted(seen.sightings):
+        sighting = seen.sightings[name]
+        follow_instance(draft, sighting)
+        issue, idle = find_assignment(sighting, seen.claims, statuses)
+        verdict = judge_health(
+            Signals(
+                sighting=sighting,
+                track=draft.memory.polecats[name],
+                now=seen.now,
+                config=draft.config,
+                look=seen.looks.get(name),
+                hold=seen.holds.get(name, ""),
+                requested=describe_request(draft, name),
+                idle=idle,
+                issue=issue,
+                person=seen.person,
+            )
+        )
+        draft.verdicts[name] = verdict
+        note_state(draft, verdict)
+
+
+def _act_on_health(draft: Draft) -> None:
+    for name, verdict in draft.verdicts.items():
+        if draft.seen.only and name not in draft.seen.only:
+            continue
+        sighting = draft.seen.sightings[name]
+        if verdict.candidate:
+            if draft.may_time() and not draft.halted():
+                look_twice(draft, sighting, f"quiet for {span(verdict.quiet_s)}")
+        elif verdict.state == "stuck":
+            climb(draft, verdict, sighting)
+        elif verdict.state == "dead":
+            handle_dead(draft, verdict, sighting)
+        if verdict.state == "busy":
+            report_busy(draft, verdict)
+
+
+def _sweep(draft: Draft) -> None:
+    if draft.seen.now >= draft.memory.swept_at + SWEEP_S:
+        draft.change(swept_at=draft.seen.now)
+        draft.act(SweepTrash(subject="kept folders"))
+
+
+def _keep_books(draft: Draft) -> None:
+    live = tuple(sorted(name for name, one in draft.seen.sightings.items() if one.session == PRESENT))
+    if live != draft.memory.monitored_polecats:
+        draft.change(monitored_polecats=live)
+
+
+def decide(seen: Observation, memory: Memory, config: Config) -> Decision:
+    """Return the new memory, the actions and the events of one tick.
+
+    Pure, total and deterministic: the clock, the tools' answers and the operator's wishes are all in `seen`. Nothing
+    destructive follows from UNKNOWN. The order of actions is: letters of what is known, looks, nudges, retirements,
+    restarts, a spawn.
+    """
+    draft = Draft(seen, memory.but(rig_name=seen.rig), config)
+    _turn_day(draft)
+    for outcome in seen.outcomes:
+        if outcome.kind in SETTLE:
+            SETTLE[outcome.kind](draft, outcome)
+    note_ports(draft)
+    _forget_gone(draft)
+    paused = bool(seen.paused)
+    if "shutdown" in seen.duties and not paused and not seen.person:
+        read_mails(draft)
+    _judge_all(draft)
+    watch_for_storm(draft)
+    if "health" in seen.duties and not paused:
+        _act_on_health(draft)
+    if "shutdown" in seen.duties:
+        retire_due(draft)
+    if "spawn" in seen.duties and not paused:
+        spawn_due(draft)
+    if not paused:
+        if not seen.person:
+            raise_again(draft)
+            check_merged(draft)
+            _sweep(draft)
+        send_due_letters(draft)
+    _keep_books(draft)
+    return Decision(
+        memory=draft.memory, actions=tuple(draft.actions), events=tuple(draft.events), verdicts=draft.verdicts
+    )
+
+
+def count_spawnable(draft: Draft) -> int:
+    """Count the issues that could have a worker now."""
+    by_id = {issue.id: issue for issue in draft.seen.issues or ()}
+    return sum(not why_not_spawnable(issue, draft, by_id) for issue in by_id.values())
+
+
+def why_idle_queue(decision: Decision, seen: Observation, config: Config) -> str:
+    """Return why no spawn is expected before the next interval, "" if only the delay stands between."""
+    draft = Draft(seen, decision.memory.but(spawned_at=0.0), config)
+    draft.verdicts = decision.verdicts
+    return why_no_spawn(draft) or ("" if count_spawnable(draft) else "nothing is spawnable")
+
+
+def next_deadline(decision: Decision, seen: Observation, config: Config) -> float:
+    """Return when the next tick is due, epoch seconds: an interval, or sooner where something was scheduled."""
+    memory = decision.memory
+    due = [request.next_at for request in memory.requests.values()]
+    due += [retirement.next_at for retirement in memory.retirements.values()]
+    due += [letter.next_at for letter in memory.pending.values()]
+    if seen.issues and not why_idle_queue(decision, seen, config):
+        due.append(memory.spawned_at + config.spawn_delay_ms / 1000)
+    latest = seen.now + config.interval
+    return min([at for at in due if at > seen.now] + [latest])
+
+
+# ====================================================================================================
+# FLOOR: telling
+# ====================================================================================================
+
+# ====================================================================================================
+# room: report — what is shown, as data
+# ====================================================================================================
+
+
+def report_port(name: str, port: Port, memory: Memory) -> dict:
+    """Return one outside tool as data."""
+    track = memory.ports.get(name)
+    data = {
+        "state": "ok" if port.state == PRESENT else "degraded" if port.state == UNKNOWN else port.state,
+        "version": port.version or None,
+        "reason": port.reason or None,
+    }
+    return {**data, "since": rfc3339(track.since_at)} if track is not None else data
+
+
+def report_next(verdict: Verdict, track: Track, request: Request | None, config: Config) -> dict | None:
+    """Return what comes next for a worker, and when; None where nothing is scheduled."""
+    if verdict.state == "requested":
+        return {"action": "retire", "due_at": rfc3339(request.next_at) or None} if request else None
+    if verdict.state == "stuck":
+        rung, due_at = next_rung(track, config)
+        if rung == "person":
+            return {"action": "wait for a person", "due_at": None}
+        return {"action": rung, "due_at": rfc3339(due_at) or None}
+    if verdict.state in ("working", "busy"):
+        return {"action": "nudge", "due_at": rfc3339(verdict.progress_at + config.stuck_after)}
+    if verdict.state == "dead" and config.on_dead == "restart" and len(track.restarts) < config.max_restarts:
+        return {"action": "restart", "due_at": None}
+    return None
+
+
+def report_polecat(name: str, seen: Observation, decision: Decision, config: Config) -> dict:
+    """Return one worker as data, with what comes next for it and when."""
+    verdict, sighting = decision.verdicts[name], seen.sightings[name]
+    track = decision.memory.polecats[name]
+    request = decision.memory.requests.get(name)
+    pane = sighting.pane
+    return {
+        "name": name,
+        "state": verdict.state,
+        "why": verdict.why,
+        "issue": verdict.issue or None,
+        "branch": sighting.worktree.branch or None,
+        "session": pane.session if pane is not None else None,
+        "instance": track.instance or None,
+        "progress_at": rfc3339(verdict.progress_at) or None,
+        "nudged_at": rfc3339(track.nudged_at) or None,
+        "nudge_result": track.nudge_result or None,
+        "escalated_at": rfc3339(track.escalated_at) or None,
+        "screen": {"line": track.screen, "at": rfc3339(track.screen_at)} if track.screen_at else None,
+        "blockers": [dict(zip(("kind", "evidence", "remedy"), one)) for one in request.blockers] if request else [],
+        "next": report_next(verdict, track, request, config),
+    }
+
+
+def report_queue(draft: Draft) -> dict:
+    """Return the queue's figures, and why nothing is spawned although something is ready."""
+    if draft.seen.issues is None:
+        reason = draft.seen.ports.get("queue", Port()).reason
+        return {"ready": None, "spawnable": None, "reason": f"the queue is unknown: {reason}"}
+    ready, spawnable = len(list_ready(draft.seen.issues, draft.seen.now)), count_spawnable(draft)
+    why = why_no_spawn(draft) if spawnable else ""
+    return {"ready": ready, "spawnable": spawnable, "reason": why or None, "bad_lines": list(draft.seen.bad_lines[:5])}
+
+
+def report_tick(seen: Observation, decision: Decision, config: Config, expected_by_at: float) -> dict:
+    """Return the snapshot that `status` shows; stamps as text, ages are counted when it is shown."""
+    draft = Draft(seen, decision.memory, config)
+    draft.verdicts = decision.verdicts
+    return {
+        "rig": seen.rig,
+        "version": __version__,
+        "last_tick_at": rfc3339(seen.now),
+        "expected_by_at": rfc3339(expected_by_at),
+        "paused": seen.paused or None,
+        "halted": draft.halted() or None,
+        "ports": {name: report_port(name, port, decision.memory) for name, port in sorted(seen.ports.items())},
+        "polecats": [report_polecat(name, seen, decision, config) for name in sorted(decision.verdicts)],
+        "strangers": [{"folder": folder, "reason": reason} for folder, reason in seen.strangers],
+        "queue": report_queue(draft),
+        "requests": len(decision.memory.requests),
+        "letters_waiting": len(decision.memory.pending),
+        "mails_waiting": seen.mails_waiting,
+        "stats": decision.memory.stats,
+    }
+
+
+def report_issues(
+    seen: Observation, memory: Memory, config: Config, verdicts: dict, only=(), by_hand: bool = False
+) -> list:
+    """Return each issue of the queue with the first reason why it gets no worker, in the queue's order.
+
+    by_hand: as for `spawn ISSUE`, which passes the filters by.
+    """
+    draft = Draft(seen, memory, config)
+    draft.verdicts = verdicts
+    by_id = {issue.id: issue for issue in seen.issues or ()}
+    general = why_no_spawn(draft, by_hand)
+    rows = []
+    for issue in sorted(by_id.values(), key=lambda one: (one.status in CLOSED, one.priority, one.created, one.id)):
+        if only and issue.id not in only:
+            continue
+        filtered = "" if by_hand else why_filtered(issue, config, by_id)
+        reason = why_not_ready(issue, seen.now, by_id) or filtered or why_attended(issue, draft)
+        rows.append(
+            {
+                "id": issue.id,
+                "title": issue.title,
+                "status": issue.status,
+                "priority": issue.priority,
+                "spawnable": not reason,
+                "reason": reason or general or None,
+            }
+        )
+    return rows
+
+
+def report_actions(actions) -> list:
+    """Return the actions of a round as data."""
+    return [
+        {
+            "kind": type(action).__name__,
+            "subject": action.subject,
+            "reason": action.why or None,
+            "text": describe(action),
+        }
+        for action in actions
+    ]
+
+
+def add_ages(data, now: float):
+    """Return the same data with an age in seconds beside each stamp: `progress_at` gets `progress_age_s`."""
+    if isinstance(data, list):
+        return [add_ages(one, now) for one in data]
+    if not isinstance(data, dict):
+        return data
+    aged = {}
+    for key, value in data.items():
+        aged[key] = add_ages(value, now)
+        if (key == "at" or key.endswith("_at")) and isinstance(value, str) and value and not key.startswith("due"):
+            try:
+                aged[key[:-2] + "age_s"] = round(max(0.0, now - parse_rfc3339(value)), 1)
+            except ValueError:
+                continue
+    return aged
+
+
+# ====================================================================================================
+# room: render — data into the text people read
+# ====================================================================================================
+
+COLOURS = {
+    "working": "32",
+    "starting": "36",
+    "idle": "36",
+    "stuck": "33",
+    "busy": "33",
+    "dead": "31",
+    "unknown": "35",
+    "requested": "34",
+    "held": "35",
+}
+
+
+def render_table(rows, indent: str = "  ") -> str:
+    """Align rows of words in columns; the last column is as long as it is."""
+    rows = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))] if rows else []
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths)] + [row[-1]]
+        lines.append(indent + "  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def paint(text: str, state: str, colour: bool) -> str:
+    """Colour a word by its state, where colour is wanted."""
+    return f"\x1b[{COLOURS[state]}m{text}\x1b[0m" if colour and state in COLOURS else text
+
+
+def _render_polecats(polecats, colour: bool) -> list:
+    if not polecats:
+        return ["no polecats"]
+    rows = [("NAME", "STATE", "ISSUE", "PROGRESS", "WHY")]
+    for one in polecats:
+        age = one.get("progress_age_s")
+        why = one["why"]
+        if one["state"] == "requested" and one["blockers"]:
+            why += f"; refused: {one['blockers'][0]['kind']}: {one['blockers'][0]['evidence']}"
+        elif one.get("escalated_at"):
+            why += f"; escalated {span(one['escalated_age_s'])} ago, waits for a person"
+        elif one.get("nudged_at"):
+            why += f"; nudged {span(one['nudged_age_s'])} ago ({one['nudge_result']})"
+        rows.append((one["name"], one["state"], one["issue"] or "-", span(age) if age is not None else "-", why))
+    text = render_table(rows).split("\n")
+    return [text[0]] + [
+        line.replace(one["state"], paint(one["state"], one["state"], colour), 1)
+        if line[2 + len(one["name"]) :].lstrip().startswith(one["state"]) and colour
+        else line
+        for line, one in zip(text[1:], polecats)
+    ]
+
+
+def render_status(data: dict, colour: bool = False) -> str:
+    """Write the answer of `status`."""
+    daemon, rig = data["daemon"], data["rig"]
+    head = f"witness {data['verdict']}"
+    if daemon["pid"] and daemon["running"]:
+        head += f" (pid {daemon['pid']}, version {daemon['version']})"
+    lines = [f"{head}, rig {rig['name']} in {rig['path']}"]
+    if daemon.get("last_tick_age_s") is not None:
+        lines.append(f"last look {span(daemon['last_tick_age_s'])} ago")
+    lines += [f"{word}: {data[word]}" for word in ("paused", "halted") if data.get(word)]
+    for name, port in sorted((data.get("ports") or {}).items()):
+        if port["state"] != "ok":
+            lines.append(f"{name} {port['state']}: {port['reason']}")
+    lines += _render_polecats(data.get("polecats") or [], colour)
+    queue = data.get("queue")
+    if queue is not None:
+        ready = "unknown" if queue["ready"] is None else f"{queue['ready']} ready, {queue['spawnable']} spawnable"
+        lines.append(f"queue: {ready}" + (f" ({queue['reason']})" if queue.get("reason") else ""))
+    return "\n".join(lines) + "\n"
+
+
+def render_health(data: dict, colour: bool = False) -> str:
+    """Write the answer of `health`."""
+    lines = _render_polecats(data["polecats"], colour)
+    lines += [
+        f"would {one['text']}"
+        if data["dry_run"]
+        else f"{'done' if one['done'] else 'failed'}: {one['text']}"
+        + (f" - {one['detail']}" if one.get("detail") else "")
+        for one in data["actions"]
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def render_shutdown(data: dict) -> str:
+    """Write the answer of `shutdown`."""
+    lines = []
+    for one in data["polecats"]:
+        lines.append(f"{one['name']}: {one['result']}" + (f" - {one['detail']}" if one.get("detail") else ""))
+        if one.get("ref"):
+            lines.append(
+                f"  kept for ever under {one['ref']} ({one['commit'][:12]}); `recover {one['name']}` brings it back"
+            )
+        branch = one.get("branch") or {}
+        if branch.get("name"):
+            lines.append(f"  branch {branch['name']}: {branch['result']}, {branch['reason']}")
+        for blocker in one.get("blockers", []):
+            lines.append(f"  {blocker['kind']}: {blocker['evidence']}")
+            lines.append(f"    clear it with: {blocker['remedy']}")
+    return "\n".join(lines) + "\n"
+
+
+def render_spawn(data: dict) -> str:
+    """Write the answer of `spawn`."""
+    rows = [(one["id"], one["result"], one.get("polecat") or "-", one.get("reason") or "") for one in data["issues"]]
+    return render_table(rows, "") + "\n" if rows else f"nothing to spawn: {data.get('reason') or 'no issue is ready'}\n"
+
+
+def render_issues(data: dict) -> str:
+    """Write the answer of `issues`."""
+    if not data["issues"]:
+        return "no issues; `witness add TITLE` makes one\n"
+    rows = [
+        (
+            one["id"],
+            one["status"],
+            f"P{one['priority']}",
+            one["title"],
+            "spawnable" if one["spawnable"] and not one["reason"] else one["reason"] or "",
+        )
+        for one in data["issues"]
+    ]
+    bad = "".join(f"issues.jsonl {line}\n" for line in data.get("bad_lines", ()))
+    return render_table(rows, "") + "\n" + bad
+
+
+def render_retired(data: dict) -> str:
+    """Write the answer of `retired`."""
+    if not data["retired"]:
+        return "nobody was retired\n"
+    rows = [
+        (one["name"], one["issue"] or "-", one["at"], (one["commit"] or "")[:12], one["branch"] or "-", one["ref"])
+        for one in data["retired"]
+    ]
+    return render_table([("NAME", "ISSUE", "AT", "COMMIT", "BRANCH", "REF"), *rows], "") + "\n"
+
+
+def render_messages(data: dict) -> str:
+    """Write the answer of `mail inbox`."""
+    if not data["messages"]:
+        return "no mail\n"
+    lines = []
+    for one in data["messages"]:
+        lines += [one["id"], f"  from {one['from']} at {one['at']}", f"  {one['subject']}"]
+        lines += ["    " + line for line in one["body"].splitlines()]
+    return "\n".join(lines) + "\n"
+
+
+def render_event(event: dict) -> str:
+    """Write one event as one line."""
+    return f"{event.get('at', '')}  {event.get('kind', ''):<18} {event.get('subject', ''):<16} {event.get('text', '')}"
+
+
+def render_json(command: str, ok: bool, data: dict) -> str:
+    """Write any answer as one JSON object."""
+    return json.dumps({"schema": JSON_SCHEMA, "command": command, "ok": ok, **data}, ensure_ascii=False) + "\n"
+
+
+# ====================================================================================================
+# THE LINE — above it nothing touches the outside, the clock or chance; below it nothing decides
+# ====================================================================================================
+
+# ====================================================================================================
+# FLOOR: hands
+# ====================================================================================================
+
+
+# ====================================================================================================
+# room: host — the one gateway to clock, files and children
+# ====================================================================================================
+#
+# Every outside call goes through Host.run, every durable change of a file through the methods below it: a subclass
+# that counts, fails or kills at the n-th of them sees everything there is.
+
+
+def _verb(argv) -> str:
+    """Return the first word that is no option: `-c name=value` and `-L socket` take one more."""
+    words = iter(argv[1:])
+    for word in words:
+        if word in ("-c", "-L", "-C"):
+            next(words, "")
+        elif not word.startswith("-"):
+            return word
+    return ""
+
+
+class Ran(Value):
+    """How one outside call ended; `failure` is "" when it ran to its end, whatever its status."""
+
+    argv: tuple
+    status: int | None
+    out: bytes
+    err: bytes
+    failure: str = ""  # missing, denied, timeout or too much output
+
+    @property
+    def ok(self) -> bool:
+        """Tell whether it ran to its end with status 0."""
+        return not self.failure and self.status == 0
+
+    def text(self) -> str:
+        """Return standard output as text, undecodable bytes kept reversibly."""
+        return self.out.decode("utf-8", "surrogateescape")
+
+    def reason(self) -> str:
+        """Say in one line why it was not ok: tool, how it ended, its first line of complaint."""
+        tool = " ".join(word for word in (os.path.basename(self.argv[0]), _verb(self.argv)) if word)
+        if self.failure:
+            return f"{tool}: {self.failure}"
+        lines = self.err.decode("utf-8", "replace").strip().splitlines()
+        return clean_line(f"{tool}: exit {self.status}" + (f": {lines[0]}" if lines else ""))
+
+
+def _outlives(child, deadline: float) -> bool:
+    import subprocess
+
+    try:
+        child.wait(max(0.01, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def _talk(child, stdin: bytes, deadline: float, limit_bytes: int):
+    """Feed and read a child until both its pipes close; a group member that keeps one open counts as the child."""
+    import selectors
+
+    texts = {child.stdout: [], child.stderr: []}
+    size = 0
+    with selectors.DefaultSelector() as selector:
+        for stream in texts:
+            selector.register(stream, selectors.EVENT_READ)
+        if stdin:
+            os.set_blocking(child.stdin.fileno(), False)
+            selector.register(child.stdin, selectors.EVENT_WRITE)
+        failure = ""
+        while selector.get_map() and not failure:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                failure = "timeout"
+                break
+            for key, _ in selector.select(left):
+                stream = key.fileobj
+                if stream is child.stdin:
+                    try:
+                        stdin = stdin[os.write(stream.fileno(), stdin[:65536]) :]
+                    except BrokenPipeError:
+                        stdin = b""
+                    if not stdin:
+                        selector.unregister(stream)
+                        stream.close()
+                    continue
+                piece = os.read(stream.fileno(), 65536)
+                if not piece:
+                    selector.unregister(stream)
+                    continue
+                texts[stream].append(piece)
+                size += len(piece)
+                if size > limit_bytes:
+                    failure = f"printed more than {limit_bytes} bytes"
+    if not failure and _outlives(child, deadline):
+        failure = "timeout"
+    for stream in (child.stdin, *texts):
+        if stream is not None and (not stream.closed):
+            stream.close()
+    return b"".join(texts[child.stdout]), b"".join(texts[child.stderr]), failure
+
+
+def _end_group(child) -> None:
+    """End a child's whole process group; a member that ignores TERM is killed although the leader went."""
+    import signal
+
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(child.pid, number)  # the number stays reserved while the group has a member
+        except (ProcessLookupError, PermissionError):
+            pass
+        _outlives(child, time.monotonic() + KILL_GRACE_S)
+
+
+class Host:
+    """The outside: real clock, files and children. Methods are small and decide nothing."""
+
+    # -- clock ---------------------------------------------------------------------------------------
+
+    def now(self) -> float:
+        """Return the wall clock in epoch seconds."""
+        return time.time()
+
+    def mono(self) -> float:
+        """Return the monotonic clock in seconds, for durations."""
+        return time.monotonic()
+
+    def pause(self, seconds: float) -> None:
+        """Wait inside an action, for a tool to catch up."""
+        time.sleep(seconds)
+
+    # -- children ------------------------------------------------------------------------------------
+
+    def environment(self, extra=None) -> dict:
+        """Return the environment of a child: the caller's, scrubbed, in a clean locale, plus extra."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in SCRUBBED_NAMES and not name.startswith(SCRUBBED_PREFIXES)
+        }
+        return {**kept, "LC_ALL": "C.UTF-8", **(extra or {})}
+
+    def run(self, argv, timeout_s, cwd="/", env=None, stdin=b"", limit_bytes=OUTPUT_LIMIT_BYTES, keep_fds=()) -> Ran:
+        """Run one child to its end and return how it went; never raises for what the child does.
+
+        It gets its own process group, which is ended (TERM, KILL_GRACE_S, KILL) when it takes longer than timeout_s
+        or prints more than limit_bytes. keep_fds stay open in it.
+        """
+        import subprocess
+
+        argv = tuple(argv)
+        try:
+            child = subprocess.Popen(
+                argv,
+                cwd=cwd,
+                env=self.environment(env),
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=tuple(keep_fds),
+            )
+        except FileNotFoundError as error:
+            missing = error.filename if error.filename == cwd else argv[0]
+            return Ran(argv=argv, status=None, out=b"", err=b"", failure=f"{missing} is missing")
+        except OSError as error:
+            return Ran(argv=argv, status=None, out=b"", err=b"", failure=f"cannot be run: {error.strerror}")
+        out, err, failure = _talk(child, stdin, time.monotonic() + timeout_s, limit_bytes)
+        if failure == "timeout":
+            failure = f"no answer within {timeout_s:g} s"
+        if failure:
+            _end_group(child)
+        return Ran(argv=argv, status=child.wait(), out=out, err=err, failure=failure)
+
+    # -- files ---------------------------------------------------------------------------------------
+
+    def read(self, path: str, limit_bytes: int = OUTPUT_LIMIT_BYTES) -> bytes | None:
+        """Return a regular file's content, None where there is none.
+
+        Raises:
+            OSError: it is there and cannot be read, is no regular file (a FIFO would hang us), or is too large.
+        """
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        with open(fd, "rb") as file:
+            about = os.fstat(fd)
+            if not stat.S_ISREG(about.st_mode):
+                raise OSError(errno.EINVAL, "is no regular file", path)
+            if about.st_size > limit_bytes:
+                raise OSError(errno.EFBIG, f"is larger than {limit_bytes} bytes", path)
+            return file.read(limit_bytes)
+
+    def write(self, path: str, content: bytes, durable: bool = True, mode: int = 0o600) -> None:
+        """Replace a file as a whole: temporary file, fsync, rename, fsync of the folder.
+
+        Raises:
+            OSError: any step failed; the old content stands and the temporary file is gone.
+        """
+        temporary = f"{path}.{os.getpid()}.tmp"
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+            with open(fd, "wb") as file:
+                os.fchmod(fd, mode)  # explicit: the umask is the caller's
+                file.write(content)
+                if durable:
+                    file.flush()
+                    os.fsync(fd)
+            os.rename(temporary, path)
+        except OSError:
+            self._forget(temporary)
+            raise
+        if durable:
+            self._sync_folder(os.path.dirname(path))
+
+    def write_new(self, path: str, content: bytes, mode: int = 0o600) -> bool:
+        """Create a file with its content, both or nothing; False where it exists.
+
+        A link, not O_EXCL: a crash between create and write would leave an empty file that claims for nobody.
+        """
+        temporary = f"{path}.{os.getpid()}.new"
+        self.write(temporary, content, mode=mode)
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        finally:
+            self._forget(temporary)
+        self._sync_folder(os.path.dirname(path))
+        return True
+
+    def append(self, path: str, content: bytes, mode: int = 0o600) -> None:
+        """Add to the end of a file in one write, so that lines of two writers never mix."""
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        try:
+            if os.fstat(fd).st_size == 0:
+                os.fchmod(fd, mode)
+            os.write(fd, content)
+        finally:
+            os.close(fd)
+
+    def move(self, old: str, new: str) -> None:
+        """Rename durably."""
+        os.rename(old, new)
+        self._sync_folder(os.path.dirname(new))
+        if os.path.dirname(old) != os.path.dirname(new):
+            self._sync_folder(os.path.dirname(old))
+
+    def remove(self, path: str) -> None:
+        """Remove a file; one that is gone already is fine."""
+        self._forget(path)
+        self._sync_folder(os.path.dirname(path))
+
+    def make_folder(self, path: str, mode: int = 0o700) -> None:
+        """Make a folder and its missing parents, with our own mode whatever the umask."""
+        if os.path.isdir(path):
+            return
+        self.make_folder(os.path.dirname(path), mode)
+        try:
+            os.mkdir(path, mode)
+        except FileExistsError:
+            return
+        os.chmod(path, mode)
+
+    @staticmethod
+    def _forget(path: str) -> None:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+
+    @staticmethod
+    def _sync_folder(path: str) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+# ====================================================================================================
+# room: processes — who runs, since when, and what it is; /proc isolated here
+# ====================================================================================================
+
+HAS_PROC = os.path.exists("/proc/self/stat")
+
+
+def _ask_ps(host: Host, pid: int) -> Process | None:
+    """Ask ps, where there is no /proc (macOS): start is its text hashed to a number that compares equal."""
+    import zlib
+
+    ran = host.run(["ps", "-o", "pid=,ppid=,pgid=,tpgid=,state=,lstart=", "-p", str(pid)], 5)
+    words = ran.text().split(None, 5)
+    if ran.failure or (ran.status == 0 and len(words) < 6):
+        raise OSError(errno.EIO, ran.reason())
+    if ran.status != 0:
+        return None
+    return Process(
+        pid=int(words[0]),
+        start=zlib.crc32(words[5].strip().encode()),
+        parent=int(words[1]),
+        group=int(words[2]),
+        foreground=int(words[3]),
+        zombie=words[4].startswith("Z"),
+    )
+
+
+def read_process(host: Host, pid: int) -> Process | None:
+    """Return a process that exists, None where there is none; a zombie is returned as such.
+
+    Raises:
+        OSError: it cannot be told.
+    """
+    if pid <= 0:
+        return None
+    if not HAS_PROC:
+        return _ask_ps(host, pid)
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return parse_proc_stat(file.read())
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def is_same_process(host: Host, pid: int, start: int) -> bool | None:
+    """Tell whether the process that started then still lives; None where it cannot be told."""
+    if not start:
+        return None
+    try:
+        process = read_process(host, pid)
+    except OSError:
+        return None
+    return process is not None and process.start == start and not process.zombie
+
+
+def read_argv(host: Host, pid: int) -> tuple | None:
+    """Return a process's argv, None where it cannot be read."""
+    if not HAS_PROC:
+        ran = host.run(["ps", "-o", "args=", "-p", str(pid)], 5)
+        return tuple(ran.text().split()) if ran.ok else None
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return tuple(os.fsdecode(word) for word in file.read(65536).split(b"\0")[:-1])
+    except OSError:
+        return None
+
+
+def judge_shell(host: Host, pane: Pane) -> str:
+    """Say what a pane's foreground is: "" no shell, "interactive", "script" (runs a script or -c), or UNKNOWN."""
+    if pane.command.lstrip("-") not in SHELLS:
+        return ""
+    try:
+        process = read_process(host, pane.pid)
+    except OSError:
+        return UNKNOWN
+    argv = read_argv(host, process.foreground) if process is not None and process.foreground > 0 else None
+    return UNKNOWN if not argv else ("interactive" if is_interactive_shell(argv) else "script")
+
+
+def end_process(pid: int, start: int, number: int, host: Host) -> bool:
+    """Signal a process if it is still the one that started then; True if the signal was sent."""
+    if is_same_process(host, pid, start) is not True:
+        return False
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def read_load(path: str) -> Load:
+    """Return the host's load, free memory, and free disk at a path; None for what cannot be told."""
+    try:
+        per_core = os.getloadavg()[0] / (os.cpu_count() or 1)
+    except OSError:
+        per_core = None
+    try:
+        with open("/proc/meminfo", "rb") as file:
+            memory = parse_meminfo(file.read())
+    except OSError:
+        memory = None
+    try:
+        about = os.statvfs(path)
+        disk = about.f_bavail * about.f_frsize / (1 << 20)
+    except OSError:
+        disk = None
+    return Load(per_core=per_core, free_memory_mib=memory, free_disk_mib=disk)
+
+
+# ====================================================================================================
+# room: ground — which rig, which folders, and who we are in it
+# ====================================================================================================
+
+
+def find_common(host: Host, folder: str) -> str | None:
+    """Return a repository's common git dir by reading its files; a git process would cost each start 5 ms."""
+    git = os.path.join(folder, ".git")
+    try:
+        if os.path.isfile(git):
+            named = parse_gitfile(host.read(git, 65536) or b"")
+            git = os.path.normpath(os.path.join(folder, named)) if named else ""
+            common = host.read(os.path.join(git, "commondir"), 65536)
+            if common is not None:
+                git = os.path.normpath(os.path.join(git, os.fsdecode(common.strip())))
+        elif not os.path.isdir(git):
+            git = folder  # bare
+    except OSError:
+        return None
+    is_repository = os.path.isfile(os.path.join(git, "HEAD")) and os.path.isdir(os.path.join(git, "objects"))
+    return os.path.realpath(git) if is_repository else None
+
+
+def read_object(host: Host, path: str) -> dict:
+    """Return the JSON object of a file, {} where there is none that can be read."""
+    try:
+        data = json.loads(host.read(path, 1 << 20) or b"{}")
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _is_rig_config(host: Host, folder: str) -> bool:
+    return read_object(host, os.path.join(folder, "config.json")).get("type") == "rig"
+
+
+def _search_upward(host: Host, folder: str) -> str:
+    top, here = "", folder
+    while True:
+        marked = os.path.isdir(os.path.join(here, "polecats")) or _is_rig_config(host, here)
+        for state in STATE_FOLDERS:
+            try:
+                marked = marked or any(name.startswith("witness") for name in os.listdir(os.path.join(here, state)))
+            except OSError:
+                continue
+        linked = os.path.isfile(os.path.join(here, ".git")) and find_common(host, here) is not None
+        if marked and not linked:
+            return here
+        if not top and os.path.isdir(os.path.join(here, ".git")):
+            top = here
+        above = os.path.dirname(here)
+        if above == here:
+            return top
+        here = above
+
+
+def _read_rig_name(host: Host, path: str) -> str:
+    config = read_object(host, os.path.join(path, "config.json"))
+    name = config.get("name") if config.get("type") == "rig" else ""
+    name = name if isinstance(name, str) and name else os.path.basename(path)
+    # It becomes part of session names and mail folders, and folders may be called anything.
+    return re.sub(r"[^\w-]+", "-", name.encode("ascii", "replace").decode()).strip("-") or "rig"
+
+
+def _choose_state(path: str) -> str:
+    folders = [os.path.join(path, name) for name in STATE_FOLDERS]
+    for folder in folders:
+        if os.path.exists(os.path.join(folder, LOCK_FILE)):
+            return folder
+    only_runtime = os.path.isdir(folders[1]) and not os.path.isdir(folders[0])
+    return folders[1] if only_runtime else folders[0]
+
+
+def find_rig(host: Host, option: str, environ: dict, folder: str, called_as: str = "") -> Rig:
+    """Find the rig: --rig, WITNESS_RIG, else upward from folder, linked worktrees skipped.
+
+    Raises:
+        UsageError: nothing found, or what was named is no rig; says what was looked for and where.
+    """
+    named = option or environ.get("WITNESS_RIG", "")
+    path = os.path.realpath(os.path.join(folder, named)) if named else _search_upward(host, os.path.realpath(folder))
+    if not path or not os.path.isdir(path):
+        where = named or f"{folder} or above it"
+        raise UsageError(
+            f"no rig: {where} has no .gastown/witness*, .runtime/witness*, polecats/, rig config.json or "
+            "git repository",
+            "go into the repository, or name it with --rig PATH",
+        )
+    base = next(
+        (os.path.join(path, one) for one in (".repo.git", "mayor/rig") if find_common(host, os.path.join(path, one))),
+        path,
+    )
+    common = find_common(host, base)
+    if common is None:
+        raise UsageError(f"{path} holds no git repository", "a rig is a repository: `git init` it, or name another")
+    return Rig(
+        name=_read_rig_name(host, path),
+        path=path,
+        state=_choose_state(path),
+        base=base,
+        common=common,
+        polecats=os.path.join(path, "polecats"),
+        agents_path=called_as,
+    )
+
+
+def find_town(path: str) -> str:
+    """Return the nearest folder above a rig that is a town, "" if none is."""
+    while os.path.dirname(path) != path:
+        path = os.path.dirname(path)
+        if os.path.isfile(os.path.join(path, "mayor", "town.json")):
+            return path
+    return ""
+
+
+def _exclude_ours(host: Host, rig: Rig) -> None:
+    """Keep polecats/ and the state folder out of a plain repository's status, in its own exclude file."""
+    if rig.base != rig.path:
+        return
+    path = os.path.join(rig.common, "info", "exclude")
+    # Anchored: unanchored, they once hid a worker's docs/polecats/.
+    wanted = [f"/{os.path.basename(rig.state)}/", "/polecats/"]
+    try:
+        content = (host.read(path) or b"").decode("utf-8", "surrogateescape")
+        missing = [line for line in wanted if line not in content.splitlines()]
+        if missing:
+            host.make_folder(os.path.dirname(path), 0o755)
+            start = "" if not content or content.endswith("\n") else "\n"
+            host.append(path, (start + "\n".join(missing) + "\n").encode(), 0o644)
+    except OSError as error:
+        raise StateError(f"{path}: {error.strerror}", "make it writable: our folders must not dirty the tree") from None
+
+
+def check_ground(host: Host, rig: Rig, config: Config) -> None:
+    """Make the state folder and refuse a rig that is not ours to watch.
+
+    Raises:
+        StateError: the folder belongs to someone else, others can write it, or it cannot be made.
+        UsageError: root, and the rig is somebody else's.
+    """
+    owner = os.stat(rig.path).st_uid
+    if os.geteuid() == 0 and owner != 0 and not config.as_root:
+        raise UsageError(
+            f"{rig.path} belongs to uid {owner} and this is root", "run as the agents' user, or set as_root"
+        )
+    try:
+        host.make_folder(rig.state)
+        about = os.lstat(rig.state)
+    except OSError as error:
+        raise StateError(f"state folder {rig.state}: {error.strerror}", "make the rig writable for its user") from None
+    if not stat.S_ISDIR(about.st_mode):
+        raise StateError(f"state folder {rig.state} is no folder", "move it away")
+    if about.st_uid != os.geteuid() or about.st_mode & 0o022:
+        raise StateError(
+            f"state folder {rig.state} belongs to uid {about.st_uid}, mode {about.st_mode & 0o777:o}",
+            "it must be ours and writable by nobody else: chmod go-w",
+        )
+    _exclude_ours(host, rig)
+
+
+def find_backend(host: Host, rig: Rig, config: Config) -> tuple:
+    """Return (backend, why): decided from what lies on disk, and never by what happens to answer."""
+    if config.backend != "auto":
+        return config.backend, "set"
+    beads = os.path.join(rig.path, ".beads")
+    if find_town(rig.path):
+        return "gastown", "the rig stands in a town"
+    try:
+        names = os.listdir(beads)
+    except OSError:
+        names = []
+    database = next((name for name in sorted(names) if name.endswith(".db") or name in ("dolt", "embeddeddolt")), "")
+    if database or read_object(host, os.path.join(beads, "metadata.json")).get("dolt_mode"):
+        return "beads", f".beads/{database or 'metadata.json'} is there"
+    return "local", "no database is there"
+
+
+def read_machine_id(host: Host) -> str:
+    """Return what tells this machine from a clone of it, "" where the system has no such thing."""
+    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        try:
+            text = host.read(path, 4096)
+        except OSError:
+            continue
+        if text:
+            return text.decode("ascii", "replace").strip()
+    return os.uname().nodename
+
+
+# ====================================================================================================
+# room: store — the files of the state folder: memory, holds, locks, log, events
+# ====================================================================================================
+
+
+def take_lock(path: str, wait_s: float = 0.0, shared: bool = False) -> int | None:
+    """Take a lock on a file and return the descriptor that holds it; None when it stays busy.
+
+    flock, not fcntl locks: it belongs to the open file, survives forks and exec, and goes with the last holder.
+    """
+    import fcntl
+
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            return fd
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES) or time.monotonic() >= deadline:
+                os.close(fd)
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+                return None
+        time.sleep(0.02)
+
+
+def is_locked(path: str) -> bool | None:
+    """Tell whether somebody holds a lock; None where it cannot be told. A missing file is held by nobody."""
+    import fcntl
+
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return True if error.errno in (errno.EAGAIN, errno.EACCES) else None
+    finally:
+        os.close(fd)
+    return False
+
+
+class Store:
+    """The state folder of one rig."""
+
+    def __init__(self, host: Host, rig: Rig) -> None:
+        self.host = host
+        self.folder = rig.state
+        self.rig = rig
+        self._memory = None
+        self._signature = None
+
+    def path(self, name: str) -> str:
+        """Return the path of one of our files."""
+        return os.path.join(self.folder, name)
+
+    # -- memory --------------------------------------------------------------------------------------
+
+    def load(self) -> Memory:
+        """Return the memory, read again when another wrote it; what cannot be read is moved aside.
+
+        Raises:
+            StateError: a newer Witness wrote it, or the file cannot be read at all.
+        """
+        path = self.path(MEMORY_FILE)
+        signature = self._sign(path)
+        if self._memory is not None and signature == self._signature:
+            return self._memory
+        try:
+            content = self.host.read(path, 64 << 20)
+            memory = Memory() if content is None else load_memory(content.decode("utf-8"))
+        except ValueError as error:
+            memory = Memory()
+            self.set_aside(MEMORY_FILE, str(error))
+        except OSError as error:
+            raise StateError(f"{path}: {error.strerror}", "nothing is done without a memory") from None
+        self._memory, self._signature = memory, self._sign(path)
+        return memory
+
+    def save(self, memory: Memory) -> None:
+        """Write the memory durably if it has changed.
+
+        Raises:
+            StateError: it cannot be saved; then nothing may be done.
+        """
+        if memory == self._memory and self._signature is not None:
+            return
+        memory = memory.but(last_check_at=self.host.now())
+        try:
+            self.host.write(self.path(MEMORY_FILE), dump_memory(memory).encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            raise StateError(
+                f"{self.path(MEMORY_FILE)}: {error.strerror}",
+                "without a saved intention nothing is done; free the disk or mend the folder",
+            ) from None
+        self._memory, self._signature = memory, self._sign(self.path(MEMORY_FILE))
+
+    @staticmethod
+    def _sign(path: str):
+        try:
+            about = os.stat(path)
+        except OSError:
+            return None
+        return about.st_ino, about.st_mtime_ns, about.st_size
+
+    def set_aside(self, name: str, why: str) -> None:
+        """Move a file that is no use aside, and say so; it is never overwritten in silence."""
+        aside = f"{name}.corrupt-{time_id(self.host.now())}"
+        try:
+            self.host.move(self.path(name), self.path(aside))
+        except OSError as error:
+            raise StateError(f"{self.path(name)} is damaged and cannot be moved aside: {error.strerror}") from None
+        self.tell("corrupt", name, f"{clean_line(why)}; kept as {aside}, rebuilt from what is there")
+
+    # -- settings and holds --------------------------------------------------------------------------
+
+    def read_config(self, environ: dict, sets=()) -> Config:
+        """Return the settings in force.
+
+        Raises:
+            ConfigError: file, variable or --set is wrong.
+        """
+        path = self.path(CONFIG_FILE)
+        try:
+            content = self.host.read(path, 1 << 20)
+            data = json.loads(content) if content is not None else {}
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise ConfigError(f"{path}: {clean_line(why)}", "mend it, or move it away for the defaults") from None
+        if not isinstance(data, dict):
+            raise ConfigError(f"{path} holds no JSON object", 'write {"name": value, …}')
+        return make_config(data, path, environ, sets)
+
+    def read_holds(self) -> dict:
+        """Return pause, holds, resumed_at and stopped; a file that cannot be read means paused."""
+        try:
+            content = self.host.read(self.path(HOLD_FILE), 1 << 20)
+            data = json.loads(content) if content is not None else {}
+            holds = data.get("holds", {})
+            now = self.host.now()
+            current = {}
+            for name, hold in holds.items():
+                until_at = parse_rfc3339(hold.get("until") or "")
+                if not until_at or until_at > now:
+                    current[name] = str(hold.get("reason") or "no reason given")
+            paused = data.get("paused") or {}
+            until_at = parse_rfc3339(paused.get("until") or "")
+            reason = str(paused.get("reason") or "no reason given") if paused else ""
+            return {
+                "paused": "" if until_at and until_at <= now else reason,
+                "holds": current,
+                "resumed_at": parse_rfc3339(data.get("resumed_at") or ""),
+                "stopped": bool(data.get("stopped")),
+            }
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            reason = f"{HOLD_FILE} cannot be read ({clean_line(str(error), 80)}); `witness resume` writes it anew"
+            return {"paused": reason, "holds": {}, "resumed_at": 0.0, "stopped": False}
+
+    def change_holds(self, **changes) -> None:
+        """Change the hold file: paused, stopped, resumed_at as values; a hold as hold=(name, entry or None)."""
+        path = self.path(HOLD_FILE)
+        data = read_object(self.host, path)
+        hold = changes.pop("hold", None)
+        data.update(changes)
+        if hold is not None:
+            holds = dict(data["holds"]) if isinstance(data.get("holds"), dict) else {}
+            holds.pop(hold[0], None)
+            data["holds"] = {**holds, hold[0]: hold[1]} if hold[1] is not None else holds
+        data = {key: value for key, value in data.items() if value not in (None, False, {})}
+        try:
+            self.host.write(path, (json.dumps(data, indent=1, sort_keys=True) + "\n").encode())
+        except OSError as error:
+            raise StateError(f"{path}: {error.strerror}", "the change was not made") from None
+
+    def read_actor(self) -> str:
+        """Return our claim actor; its id is made once, and anew on a machine or path it was not made for."""
+        path = self.path(ID_FILE)
+        here = {"machine": read_machine_id(self.host), "rig": self.rig.path}
+        data = read_object(self.host, path)
+        made = str(data.get("id", ""))
+        if not re.fullmatch(r"[0-9a-f]{12}", made) or {key: data.get(key) for key in here} != here:
+            made = os.urandom(6).hex()
+            self.host.write(path, (json.dumps({"id": made, **here}) + "\n").encode())
+        return f"{self.rig.name}/witness@{made}"
+
+    # -- log, events, view ---------------------------------------------------------------------------
+
+    def tell(self, kind: str, subject: str, text: str) -> None:
+        """Write one event, for machines and for people; a full disk must not stop the watch."""
+        now = self.host.now()
+        event = {"at": rfc3339(now), "kind": kind, "subject": clean_line(subject), "text": clean_line(text, 400)}
+        self._append(EVENTS_FILE, json.dumps(event, ensure_ascii=False) + "\n")
+        self.log(f"{kind}: {event['subject']}: {event['text']}")
+
+    def log(self, text: str) -> None:
+        """Write to the log, every line with its stamp."""
+        stamp = rfc3339(self.host.now())
+        self._append(LOG_FILE, "".join(f"{stamp} {clean_line(line, 400)}\n" for line in text.splitlines()))
+
+    def _append(self, name: str, text: str) -> None:
+        path = self.path(name)
+        try:
+            if os.path.exists(path) and os.path.getsize(path) >= LOG_LIMIT_BYTES:
+                for number in range(LOG_KEPT, 0, -1):
+                    older = f"{path}.{number - 1}" if number > 1 else path
+                    if os.path.exists(older):
+                        os.replace(older, f"{path}.{number}")
+            self.host.append(path, text.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            # The log is the last place to complain in; standard error may still be somebody's terminal.
+            print(f"witness: {path}: {error.strerror}", file=sys.stderr)
+
+    def write_view(self, view: dict) -> None:
+        """Replace what `status` shows; without fsync, it is never read back as memory."""
+        try:
+            content = json.dumps(view, ensure_ascii=False).encode("utf-8", "surrogateescape")
+            self.host.write(self.path(VIEW_FILE), content, durable=False)
+        except OSError as error:
+            self.log(f"{VIEW_FILE}: {error.strerror}")
+
+    def read_view(self) -> dict:
+        """Return the latest snapshot, {} if there is none."""
+        return read_object(self.host, self.path(VIEW_FILE))
+
+
+# ====================================================================================================
+# room: git — the one place where git is called, and what is read of its folders without it
+# ====================================================================================================
+
+# Each of these, set otherwise by a user or a tool, has hidden an edit (retirement.md).
+GIT_TRUE_LOOK = (
+    "-c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.untrackedCache=false -c core.fileMode=true"
+    " -c core.trustctime=true -c core.checkStat=default -c status.showUntrackedFiles=all -c core.quotePath=false"
+).split()
+GIT_NO_UPKEEP = "-c gc.auto=0 -c maintenance.auto=false".split()
+GIT_NOBODY = {
+    "GIT_AUTHOR_NAME": "witness",
+    "GIT_AUTHOR_EMAIL": "witness@localhost",
+    "GIT_COMMITTER_NAME": "witness",
+    "GIT_COMMITTER_EMAIL": "witness@localhost",
+}
+GIT_LIST_BYTES = 64 << 20  # of a list of paths: 60,000 ignored files are 5 MB
+ZERO = "0" * 40
+
+
+class Git:
+    """git on one rig: `ask` for answers, `change` for changes; both raise ToolError when git does not do it."""
+
+    def __init__(self, host: Host, rig: Rig, timeout_s: float, tick_lock_fd: int | None = None) -> None:
+        self.host = host
+        self.rig = rig
+        self.timeout_s = timeout_s
+        self.tick_lock_fd = tick_lock_fd
+
+    def run(self, tree: Worktree | None, *words, stdin: bytes = b"", keep_fds=(), env=None) -> Ran:
+        """Run git on the base repository, or pinned to one worktree; never raises for what git does."""
+        pinned = {"GIT_DIR": self.rig.common}
+        if tree is not None:
+            # Without its .git file git walks up and reports the rig itself as clean.
+            pinned = {
+                "GIT_DIR": tree.admin,
+                "GIT_WORK_TREE": tree.path,
+                "GIT_CEILING_DIRECTORIES": os.path.dirname(tree.path),
+            }
+        pinned.update(GIT_NO_REPLACE_OBJECTS="1", GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0", **GIT_NOBODY)
+        return self.host.run(
+            ["git", *GIT_TRUE_LOOK, *words],
+            self.timeout_s,
+            cwd=tree.path if tree is not None else "/",
+            env={**pinned, **(env or {})},
+            stdin=stdin,
+            limit_bytes=GIT_LIST_BYTES,
+            keep_fds=keep_fds,
+        )
+
+    def ask(self, tree: Worktree | None, *words, stdin: bytes = b"", env=None) -> bytes:
+        """Return what git prints.
+
+        Raises:
+            ToolError: it could not be run, took too long or failed.
+        """
+        ran = self.run(tree, *words, stdin=stdin, env=env)
+        if not ran.ok:
+            raise ToolError(ran.reason())
+        return ran.out
+
+    def line(self, tree: Worktree | None, *words) -> str:
+        """Return the one line that git prints, "" where it prints none."""
+        return os.fsdecode(self.ask(tree, *words)).strip("\n")
+
+    def test(self, tree: Worktree | None, *words) -> bool:
+        """Return a yes or no that git gives by its status; anything but 0 and 1 raises ToolError."""
+        ran = self.run(tree, *words)
+        if ran.failure or ran.status not in (0, 1):
+            raise ToolError(ran.reason())
+        return ran.status == 0
+
+    def change(self, tree: Worktree | None, *words, stdin: bytes = b"", env=None) -> bytes:
+        """Change something; the child keeps the tick lock, so that a restarted daemon waits for it.
+
+        Raises:
+            ToolError: git did not do it.
+        """
+        keep_fds = () if self.tick_lock_fd is None else (self.tick_lock_fd,)
+        ran = self.run(tree, *GIT_NO_UPKEEP, *words, stdin=stdin, keep_fds=keep_fds, env=env)
+        if not ran.ok:
+            raise ToolError(ran.reason())
+        return ran.out
+
+
+def _newest(folder: str, names) -> float:
+    newest = 0.0
+    for name in names:
+        try:
+            newest = max(newest, os.lstat(os.path.join(folder, name)).st_mtime)
+        except OSError:
+            continue
+    return newest
+
+
+def _read_admin(host: Host, tree: Worktree) -> Worktree:
+    """Fill in what the admin folder and the worker's own files tell."""
+    trouble, branch = "", ""
+    try:
+        head = parse_head(host.read(os.path.join(tree.admin, "HEAD"), 65536) or b"")
+        if head is None:
+            trouble = "its HEAD cannot be read"
+        branch = head or ""
+    except OSError as error:
+        trouble = f"its HEAD cannot be read: {error.strerror}"
+    record, records = {}, [".beads/issues.jsonl"]
+    for folder in STATE_FOLDERS:
+        records.append(os.path.join(folder, "state.json"))
+        record = record or read_object(host, os.path.join(tree.path, records[-1]))
+    return tree.but(
+        branch=branch,
+        trouble=trouble,
+        record=record,
+        born_at=_newest(tree.admin, ("commondir",)),
+        git_at=_newest(tree.admin, ("index", "HEAD", "logs/HEAD")),
+        record_at=_newest(tree.path, records),
+    )
+
+
+# ---- read from files, without a git process --------------------------------------------------------
+
+
+def read_worktree(rig: Rig, name: str) -> Worktree | str | None:
+    """Return the polecat of a name, None where nothing is there, or in words why what is there is none.
+
+    Only files are read: a tick may look at a thousand of them.
+    """
+    host = Host()
+    top = os.path.join(rig.polecats, name)
+    if not is_polecat_name(name):
+        return "its name is no polecat's"
+    try:
+        about = os.lstat(top)
+    except OSError:
+        return None
+    if stat.S_ISLNK(about.st_mode) or not stat.S_ISDIR(about.st_mode):
+        return "it is a symbolic link" if stat.S_ISLNK(about.st_mode) else "it is no folder"
+    path = top if os.path.lexists(os.path.join(top, ".git")) else os.path.join(top, rig.name)
+    try:
+        if os.path.islink(path):
+            return "it is a symbolic link"
+        admin = parse_gitfile(host.read(os.path.join(path, ".git"), 65536) or b"")
+        if admin is None:
+            return "it is no worktree: it has no .git file"
+        admin = os.path.normpath(os.path.join(path, admin))
+        back = parse_gitfile(host.read(os.path.join(admin, "gitdir"), 65536) or b"")
+    except OSError as error:
+        if os.path.isdir(os.path.join(path, ".git")):
+            return "it is a repository of its own, no linked worktree"
+        return f"its .git cannot be read: {error.strerror}"
+    if os.path.dirname(os.path.realpath(admin)) != os.path.join(rig.common, "worktrees"):
+        return "it is no worktree of this rig's repository"
+    if back is None or os.path.realpath(os.path.join(admin, back)) != os.path.realpath(os.path.join(path, ".git")):
+        return "its repository does not know it under this path (`git worktree repair` mends that)"
+    return _read_admin(host, Worktree(name=name, path=path, admin=os.path.realpath(admin)))
+
+
+# ---- questions that more than one duty asks --------------------------------------------------------
+
+
+def changed_files(git: Git, tree: Worktree) -> tuple:
+    """Return (paths that git calls changed or untracked, newest change of one of them).
+
+    Raises:
+        ToolError: git could not tell.
+    """
+    out = git.ask(tree, "status", "--porcelain=v2", "-z", "-uall", "--ignore-submodules=none")
+    try:
+        paths = [path for _, path in parse_status(out)]
+    except ValueError as error:
+        raise ToolError(str(error)) from None
+    return paths, _newest(tree.path, paths)
+
+
+def list_refs(git: Git, prefix: str) -> list:
+    """Return (ref, object name) of every ref below a prefix."""
+    out = git.ask(None, "for-each-ref", "--format=%(refname) %(objectname)", prefix)
+    return [tuple(os.fsdecode(line).rsplit(" ", 1)) for line in out.splitlines()]
+
+
+def default_branch(git: Git, config: Config) -> str:
+    """Return the full ref of the branch that finished work ends on, "" where that is not known.
+
+    The configured one, else the remote's HEAD, without a remote the branch that base's HEAD names.
+    """
+    remotes = git.ask(None, "remote").decode().split()
+    remote = "origin" if "origin" in remotes else remotes[0] if len(remotes) == 1 else ""
+    if config.default_branch:
+        names = [f"refs/remotes/{remote}/{config.default_branch}"] if remote else []
+        names.append(f"refs/heads/{config.default_branch}")
+        return next((name for name in names if git.test(None, "show-ref", "--verify", "--quiet", name)), "")
+    if remote:
+        ran = git.run(None, "symbolic-ref", "--quiet", f"refs/remotes/{remote}/HEAD")
+        return ran.text().strip() if ran.ok else ""
+    if remotes:
+        return ""
+    ran = git.run(None, "symbolic-ref", "--quiet", "HEAD")
+    return ran.text().strip() if ran.ok else ""
+
+
+def fetch_start_point(git: Git, config: Config) -> tuple:
+    """Return (commit a new branch starts at, "") or ("", why there is none): the freshly fetched default branch."""
+    try:
+        remotes = git.ask(None, "remote").decode().split()
+        for remote in remotes[:1] if "origin" not in remotes else ["origin"]:
+            git.change(None, "fetch", "--quiet", "--no-tags", remote)
+            if not git.run(None, "symbolic-ref", "--quiet", f"refs/remotes/{remote}/HEAD").ok:
+                git.run(None, "remote", "set-head", remote, "--auto")
+        name = default_branch(git, config)
+        if not name:
+            return "", "the default branch is not known; set default_branch"
+        return git.line(None, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"), ""
+    except ToolError as error:
+        return "", error.message
+
+
+def add_worktree(git: Git, path: str, branch: str, commit: str) -> str:
+    """Make a worktree on a branch, made at commit where it does not exist yet; return "" or why not."""
+    git.host.make_folder(os.path.dirname(path), 0o755)
+    try:
+        there = git.test(None, "show-ref", "--verify", "--quiet", f"refs/heads/{branch}")
+        words = [path, branch] if there else ["--no-track", "-b", branch, path, commit]
+        git.change(None, "worktree", "add", "--quiet", *words)
+    except ToolError as error:
+        return error.message
+    return ""
+
+
+# ====================================================================================================
+# room: tmux — sessions and panes of one server, addressed by ids that never repeat
+# ====================================================================================================
+
+# Numbers first, text last: a name can hold anything but a newline, and only the last field may hold a tab.
+PANE_FORMAT = "\t".join(
+    f"#{{{field}}}"
+    for field in (
+        "pid session_created session_id session_attached window_activity pane_id pane_pid pane_dead pane_in_mode"
+        " session_name pane_current_command"
+    ).split()
+)
+
+
+class Tmux:
+    """One tmux server; socket "" is tmux's own default."""
+
+    def __init__(self, host: Host, socket: str, timeout_s: float) -> None:
+        self.host = host
+        self.socket = socket
+        self.timeout_s = timeout_s
+
+    def run(self, *words: str, stdin: bytes = b"") -> Ran:
+        """Run one tmux command, from / so that a server it starts stands in nobody's folder."""
+        # -u: without it a client in a plain locale writes every tab and non-ASCII letter as "_".
+        # TMUX_TMPDIR is left as the caller set it: it says where the sockets are.
+        socket = ["-L", self.socket] if self.socket else []
+        return self.host.run(["tmux", "-u", *socket, *words], self.timeout_s, stdin=stdin)
+
+    def list_panes(self):
+        """Return every pane of the server, () where no server runs; a string says why it cannot be told."""
+        ran = self.run("list-panes", "-a", "-F", PANE_FORMAT)
+        if ran.ok:
+            return parse_panes(ran.text())
+        return () if says_no_server(ran.err.decode("utf-8", "replace"), ran.failure) else ran.reason()
+
+    def count_persons(self, session_id: str):
+        """Return how many clients that are no control clients look at a session; a string says why not."""
+        ran = self.run("list-clients", "-t", session_id, "-F", "#{client_control_mode}")
+        return sum(line.strip() != "1" for line in ran.text().splitlines()) if ran.ok else ran.reason()
+
+    def screen(self, pane_id: str) -> str | None:
+        """Return the last lines of a pane as text, cleaned; None where it cannot be read."""
+        ran = self.run("capture-pane", "-p", "-J", "-t", pane_id)
+        if not ran.ok:
+            return None
+        lines = [line.rstrip() for line in ran.out.decode("utf-8", "replace").splitlines()]
+        while lines and not lines[-1]:
+            lines.pop()
+        return mask_secrets(clean_text("\n".join(lines[-SCREEN_LINES:])))
+
+    def start_session(self, session: str, folder: str, argv, environ: dict) -> Ran:
+        """Make a detached session that runs argv directly, without a shell between."""
+        # The server that this may start outlives us: Host.run hands it no descriptor of ours, and a scrubbed
+        # environment.
+        words = ["new-session", "-d", "-s", session, "-c", folder, "-x", "200", "-y", "50"]
+        # env(1), not -e: tmux has that only since 3.2. It also keeps a one-word agent away from tmux's own shell,
+        # which is given a lone argument and would read it as a line of its language.
+        command = ["/usr/bin/env", *(f"{name}={value}" for name, value in sorted(environ.items())), *argv]
+        ran = self.run(*words, "--", *command)
+        if not ran.ok and b"server exited unexpectedly" in ran.err:
+            ran = self.run(*words, "--", *command)  # right after a kill-server the first try can fail so
+        return ran
+
+    def paste(self, pane_id: str, text: str, buffer: str) -> Ran:
+        """Type text into a pane as one bracketed paste."""
+        loaded = self.run("load-buffer", "-b", buffer, "-", stdin=text.encode())
+        if not loaded.ok:
+            return loaded
+        return self.run("paste-buffer", "-d", "-p", "-r", "-b", buffer, "-t", pane_id)
+
+    def enter(self, pane_id: str) -> Ran:
+        """Press Enter in a pane."""
+        return self.run("send-keys", "-t", pane_id, "Enter")
+
+    def disarm(self, session_id: str, pane_id: str) -> None:
+        """Take away what would bring a session back while it is being ended."""
+        self.run("set-option", "-p", "-t", pane_id, "remain-on-exit", "off")
+        for hook in ("pane-died", "pane-exited", "session-closed", "window-unlinked", "client-detached"):
+            self.run("set-hook", "-u", "-t", session_id, hook)
+            self.run("set-hook", "-u", "-p", "-t", pane_id, hook)
+
+    def kill_session(self, session_id: str) -> Ran:
+        """End one session by its id; `=name` would match again a session made a moment later."""
+        return self.run("kill-session", "-t", session_id)
+
+
+# ====================================================================================================
+# room: tools — the outside tools of one rig, held together
+# ====================================================================================================
+
+
+class Tools(Value):
+    """What every hand that touches a worker needs."""
+
+    host: Host
+    rig: Rig
+    config: Config
+    git: Git
+    tmux: Tmux
+
+
+def make_tools(host: Host, rig: Rig, config: Config, tick_lock_fd: int | None = None) -> Tools:
+    """Return the tools of a rig under these settings."""
+    return Tools(
+        host=host,
+        rig=rig,
+        config=config,
+        git=Git(host, rig, config.tool_timeout, tick_lock_fd),
+        tmux=Tmux(host, config.tmux_socket, config.tool_timeout),
+    )
+
+
+# ====================================================================================================
+# room: queue — the local queue: .beads/issues.jsonl, and one claim file per issue
+# ====================================================================================================
+
+
+class LocalQueue:
+    """Issues from beads' JSONL file; claims as files that only one can create."""
+
+    def __init__(self, host: Host, rig: Rig, backend: tuple) -> None:
+        self.host = host
+        self.backend, self.backend_why = backend
+        self.file = os.path.join(rig.path, ".beads", "issues.jsonl")
+        self.claims_folder = os.path.join(rig.state, "claims")
+        self.lock_file = os.path.join(rig.state, QUEUE_LOCK_FILE)
+        self._issues = None
+        self._claims = {}
+
+    def read_issues(self) -> tuple:
+        """Return (issues or None, bad lines, port); read again only when the file has changed."""
+        if self.backend != "local":
+            reason = f"backend {self.backend} ({self.backend_why}) is not served by this version; see `backend`"
+            return None, (), Port(state=UNKNOWN, reason=reason)
+        try:
+            about = os.stat(self.file)
+            signature = (about.st_ino, about.st_mtime_ns, about.st_size)
+            if self._issues is None or self._issues[0] != signature:
+                content = self.host.read(self.file, 256 << 20) or b""
+                self._issues = (signature, *parse_issues(content.decode("utf-8", "replace")))
+        except FileNotFoundError:
+            return (), (), Port(version="no file yet")
+        except OSError as error:
+            return None, (), Port(state=UNKNOWN, reason=f"{self.file}: {error.strerror}")
+        return self._issues[1], self._issues[2], Port(version="issues.jsonl")
+
+    # -- claims --------------------------------------------------------------------------------------
+
+    def read_claims(self) -> dict | None:
+        """Return every claim by issue, None where they cannot be read; one damaged claim makes all unknown."""
+        found = {}
+        try:
+            names = [entry.name for entry in os.scandir(self.claims_folder) if entry.name.endswith(".json")]
+        except FileNotFoundError:
+            names = []
+        except OSError:
+            return None
+        for name in names:
+            path = os.path.join(self.claims_folder, name)
+            try:
+                about = os.stat(path)
+                signature = (about.st_ino, about.st_mtime_ns, about.st_size)
+                if self._claims.get(name, (None,))[0] != signature:
+                    self._claims[name] = (signature, load_value(Claim, json.loads(self.host.read(path, 8 << 20))))
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, TypeError):
+                return None
+            found[self._claims[name][1].issue] = self._claims[name][1]
+        self._claims = {name: self._claims[name] for name in names if name in self._claims}
+        return found
+
+    def claim(self, claim: Claim) -> str:
+        """Claim an issue; "" when it is ours now, else who has it. A claim that was set free is taken over."""
+        path = self._claim_path(claim.issue)
+        self.host.make_folder(self.claims_folder)
+        if self.host.write_new(path, self._dump(claim)):
+            return ""
+        present = (self.read_claims() or {}).get(claim.issue)
+        if present is None:
+            return "somebody (the claim cannot be read)"
+        ours_again = present.actor == claim.actor and present.state in ("failed", "claimed")
+        if present.state in ("released", "closed") or ours_again:
+            self.change_claim(claim.but(birth=present.birth, start=present.start) if ours_again else claim)
+            return ""
+        return f"{present.actor} ({present.state})"
+
+    def change_claim(self, claim: Claim) -> None:
+        """Write a claim anew; only the holder of the tick lock does so."""
+        self.host.write(self._claim_path(claim.issue), self._dump(claim))
+
+    def _claim_path(self, issue: str) -> str:
+        return os.path.join(self.claims_folder, f"{issue}.json")
+
+    @staticmethod
+    def _dump(claim: Claim) -> bytes:
+        return (json.dumps(dump_value(claim), sort_keys=True) + "\n").encode("utf-8", "surrogateescape")
+
+    # -- writing the file ----------------------------------------------------------------------------
+
+    def add(self, title: str, author: str, links=(), **extra) -> str:
+        """Append an issue and return its new id; links are (type, id it depends on).
+
+        Raises:
+            WitnessError: the queue is not ours to write, busy, or cannot be written.
+        """
+        fd = self._begin_write("bd create")
+        try:
+            taken = {issue.id for issue in (self.read_issues()[0] or ())}
+            prefix = re.sub(r"[^A-Za-z0-9]+", "", author.partition("/")[0])[:12] or "w"
+            issue_id = next(one for one in iter(lambda: f"{prefix}-{os.urandom(2).hex()}", "") if one not in taken)
+            if links:
+                extra["dependencies"] = [
+                    {"issue_id": issue_id, "depends_on_id": target, "type": kind} for kind, target in links
+                ]
+            line = new_issue_line(issue_id, title, self.host.now(), author, **extra)
+            content = self.host.read(self.file, 256 << 20) or b""
+            start = "\n" if content and not content.endswith(b"\n") else ""
+            self.host.append(self.file, (start + line).encode(), 0o644)
+        except OSError as error:
+            raise StateError(f"{self.file}: {error.strerror}", "the issue was not added") from None
+        finally:
+            os.close(fd)
+        return issue_id
+
+    def close(self, issue_id: str, reason: str) -> None:
+        """Mark an issue closed in the file, every other line untouched.
+
+        Raises:
+            WitnessError: no such issue, or the queue is not ours to write, busy, or cannot be written.
+        """
+        fd = self._begin_write(f"bd close {issue_id}")
+        try:
+            mode = stat.S_IMODE(os.stat(self.file).st_mode)
+            text = (self.host.read(self.file, 256 << 20) or b"").decode("utf-8", "surrogateescape")
+            text = close_issue_text(text, issue_id, self.host.now(), reason)
+            self.host.write(self.file, text.encode("utf-8", "surrogateescape"), mode=mode)
+        except (KeyError, FileNotFoundError):
+            raise WitnessError(f"no issue {issue_id} in {self.file}", "`witness issues` lists them") from None
+        except OSError as error:
+            raise StateError(f"{self.file}: {error.strerror}", "the issue was not closed") from None
+        finally:
+            os.close(fd)
+
+    def _begin_write(self, instead: str) -> int:
+        if self.backend != "local":
+            raise WitnessError(f"the queue of this rig is {self.backend} ({self.backend_why})", f"use `{instead}`")
+        self.host.make_folder(os.path.dirname(self.file), 0o755)
+        fd = take_lock(self.lock_file, 5)
+        if fd is None:
+            raise BusyError(f"{self.file} is being written by another", "try again")
+        return fd
+
+
+# ====================================================================================================
+# room: mailbox — Maildir folders: read, acknowledge, deliver
+# ====================================================================================================
+
+
+class Mailbox:
+    """The local mail: one Maildir per address, as any mail reader opens it."""
+
+    def __init__(self, host: Host, rig: Rig) -> None:
+        self.host = host
+        self.root = os.path.join(rig.state, "mail")
+        self.address = f"{rig.name}/witness"
+        self._idle_since = None  # the inbox's mtime when nothing in it was new to us
+        self._troubles = {}
+
+    def folder(self, address: str) -> str:
+        """Return the Maildir of an address, made where it is missing."""
+        path = os.path.join(self.root, address_folder(address))
+        for name in ("tmp", "new", "cur"):
+            self.host.make_folder(os.path.join(path, name))
+        return path
+
+    def read_inbox(self, known) -> tuple:
+        """Return (mails not yet known, oldest first, how many wait, port); at most MAILS_PER_TICK are read."""
+        try:
+            folder = self.folder(self.address)
+            new = os.path.join(folder, "new")
+            mtime = os.stat(new).st_mtime_ns
+            if mtime == self._idle_since:
+                return (), len(known), Port()
+            waiting = sorted(
+                (entry.stat(follow_symlinks=False).st_mtime, entry.name, entry.is_file(follow_symlinks=False))
+                for entry in os.scandir(new)
+            )
+        except OSError as error:
+            return (), 0, Port(state=UNKNOWN, reason=f"{self.root}: {error.strerror}")
+        fresh = [one for one in waiting if one[1] not in known]
+        mails = []
+        for at, name, regular in fresh[:MAILS_PER_TICK]:
+            mail = self._read(folder, name, at) if regular else None
+            if mail is None:
+                self._note_trouble(folder, name)
+            else:
+                mails.append(mail)
+        self._idle_since = mtime if not fresh else None
+        return tuple(mails), len(waiting), Port()
+
+    def _read(self, folder: str, name: str, at: float) -> Mail | None:
+        try:
+            with open(os.path.join(folder, "new", name), "rb") as file:
+                return parse_mail(name, file.read(MAIL_LIMIT_BYTES), at)
+        except OSError:
+            return None
+
+    def _note_trouble(self, folder: str, name: str) -> None:
+        """Put aside what could not be read so often; it stays in the mailbox's folder, out of the way."""
+        self._troubles[name] = self._troubles.get(name, 0) + 1
+        if self._troubles[name] >= DEAD_LETTER_TRIES:
+            self.host.make_folder(os.path.join(folder, "dead"))
+            self.host.move(os.path.join(folder, "new", name), os.path.join(folder, "dead", name))
+            del self._troubles[name]
+
+    def acknowledge(self, mail_id: str) -> None:
+        """Mark a mail of our inbox as read: it moves from new to cur. One that is gone is done."""
+        folder = self.folder(self.address)
+        name = mail_id.partition(":")[0]
+        try:
+            self.host.move(os.path.join(folder, "new", mail_id), os.path.join(folder, "cur", f"{name}:2,S"))
+        except FileNotFoundError:
+            return
+
+    def deliver(self, to: str, subject: str, body: str, key: str, sender: str = "") -> None:
+        """Deliver a letter once: its file's name comes from the key, so a second delivery finds the first.
+
+        Raises:
+            OSError: it could not be written.
+            UsageError: the address is none.
+        """
+        import zlib
+
+        folder = self.folder(to)
+        name = f"{re.sub(r'[^A-Za-z0-9-]+', '-', key)[:80]}.{zlib.crc32(key.encode()):08x}.witness"
+        for place in ("new", "cur"):
+            if any(one.partition(":")[0] == name for one in os.listdir(os.path.join(folder, place))):
+                return
+        temporary = os.path.join(folder, "tmp", name)
+        content = render_mail(sender or self.address, to, subject, body, self.host.now(), name)
+        self.host.write(temporary, content)
+        self.host.move(temporary, os.path.join(folder, "new", name))
+
+
+# ====================================================================================================
+# room: quiesce — whose processes are inside a worktree, and the end of the worker's own
+# ====================================================================================================
+
+
+def _list_pids() -> list:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()] if HAS_PROC else []
+
+
+def is_open(path: str) -> bool:
+    """Tell whether a process of ours holds a file open, by device and inode."""
+    about = os.lstat(path)
+    for pid in _list_pids():
+        try:
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                there = os.stat(f"/proc/{pid}/fd/{fd}")
+                if (there.st_dev, there.st_ino) == (about.st_dev, about.st_ino):
+                    return True
+        except OSError:
+            continue  # gone meanwhile, or another user's
+    return False
+
+
+def _is_inside(pid: int, top: str) -> bool:
+    """Tell whether a process stands in a folder: working directory, root, or an open file of it."""
+    places = [f"/proc/{pid}/cwd", f"/proc/{pid}/root"]
+    places += [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
+    for place in places:
+        try:
+            target = os.readlink(place)
+        except FileNotFoundError:
+            continue
+        if target == top or target.startswith(top + os.sep):
+            return True
+    return False
+
+
+def _is_from_pane(pid: int, server_pid: str, pane_id: str) -> bool:
+    """Tell by its environment whether a process was started in a pane of this very server."""
+    with open(f"/proc/{pid}/environ", "rb") as file:
+        variables = dict(word.partition(b"=")[::2] for word in file.read(1 << 20).split(b"\0"))
+    server = variables.get(b"TMUX", b"").split(b",")
+    return len(server) == 3 and server[1].decode() == server_pid and variables.get(b"TMUX_PANE") == pane_id.encode()
+
+
+def _list_family(processes: dict, pid: int, start: int) -> dict:
+    """Return a process and all its descendants, if it is still the one that started then."""
+    if pid not in processes or processes[pid].start != start:
+        return {}
+    family = {pid: processes[pid]}
+    while True:
+        more = {one.pid: one for one in processes.values() if one.parent in family and one.pid not in family}
+        if not more:
+            return family
+        family.update(more)
+
+
+def list_processes(tools: Tools, retirement: Retirement, path: str) -> tuple:
+    """Return (the worker's own processes, others of our uid that are inside its folder).
+
+    Own are the descendants of its pane, and what is inside and was started from that pane. Never Witness itself, nor
+    a tmux server. Processes whose folders cannot be read are another user's and do not count.
+    """
+    top = os.path.realpath(path)
+    server_pid = retirement.instance.partition(".")[0]
+    processes = {}
+    for pid in _list_pids():
+        process = read_process(tools.host, pid)
+        if process is not None and not process.zombie:
+            processes[pid] = process
+    own = _list_family(processes, retirement.pane_pid, retirement.pane_start)
+    spared = {os.getpid(), os.getppid(), int(server_pid or 0)}
+    others = {}
+    for pid, process in processes.items():
+        if pid in own or pid in spared:
+            continue
+        try:
+            if os.stat(f"/proc/{pid}").st_uid != os.geteuid() or not _is_inside(pid, top):
+                continue
+            ours = bool(server_pid) and _is_from_pane(pid, server_pid, retirement.pane_id)
+        except OSError:
+            continue
+        (own if ours else others)[pid] = process
+    return [one for pid, one in own.items() if pid not in spared], list(others.values())
+
+
+def end_processes(tools: Tools, processes) -> list:
+    """End processes by pid and start time: TERM, up to 3 s, KILL; return those that still live."""
+    import signal
+
+    host, left = tools.host, list(processes)
+    for number, patience_s in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 2.0)):
+        for one in left:
+            end_process(one.pid, one.start, number, host)
+        deadline = host.mono() + patience_s
+        while left and host.mono() < deadline:
+            left = [one for one in left if is_same_process(host, one.pid, one.start)]
+            if left:
+                host.pause(0.05)
+    return left
+
+
+def find_pane(tools: Tools, retirement: Retirement) -> Pane | None:
+    """Return the worker's own pane if it still lives; ids and names repeat, all of them together do not.
+
+    Raises:
+        ToolError: tmux could not be asked.
+    """
+    panes = tools.tmux.list_panes()
+    if isinstance(panes, str):
+        raise ToolError(panes)
+    return next(
+        (
+            pane
+            for pane in panes
+            if instance_of(pane) == retirement.instance
+            and (pane.pane_id, pane.pid) == (retirement.pane_id, retirement.pane_pid)
+        ),
+        None,
+    )
+
+
+def quiesce(tools: Tools, retirement: Retirement, path: str) -> str:
+    """End the worker's own processes and its session; return "" or what stands against it.
+
+    Never SIGSTOP: an interactive shell would take the foreground back.
+    """
+    pane = find_pane(tools, retirement)
+    own, others = list_processes(tools, retirement, path)
+    if others:
+        return f"pid {others[0].pid} is inside and not the worker's"
+    if pane is not None:
+        tools.tmux.disarm(pane.session_id, pane.pane_id)
+    left = end_processes(tools, own)
+    if left:
+        return f"pid {left[0].pid} does not end"
+    pane = find_pane(tools, retirement)
+    if pane is not None:
+        tools.tmux.kill_session(pane.session_id)
+    own, others = list_processes(tools, retirement, path)  # what its end has started or set free
+    left = end_processes(tools, own)
+    return f"pid {(left or others)[0].pid} is still inside" if left or others else ""
+
+
+# ====================================================================================================
+# room: inspect — everything that could be lost with one worktree; a look that fails is a finding too
+# ====================================================================================================
+
+
+def hash_files(git: Git, tree: Worktree, paths, write: bool = False) -> dict:
+    """Return the raw object name of each path: filters would hide what differs. A link is hashed as its target.
+
+    Raises:
+        ToolError: one of them cannot be read.
+    """
+    names, plain, extra = {}, [], ["-w"] if write else []
+    for path in paths:
+        full = os.path.join(tree.path, path)
+        if os.path.islink(full):
+            words, stdin = ["--stdin"], os.fsencode(os.readlink(full))
+        elif "\n" in path:  # --stdin-paths takes one path a line
+            words, stdin = ["--no-filters", "--", path], b""
+        else:
+            plain.append(path)
+            continue
+        names[path] = git.ask(tree, "hash-object", *extra, "-t", "blob", *words, stdin=stdin).decode().strip()
+    if plain:
+        listed = "".join(path + "\n" for path in plain)
+        out = git.ask(tree, "hash-object", *extra, "--no-filters", "--stdin-paths", stdin=os.fsencode(listed))
+        names.update(zip(plain, out.decode().split()))
+    return names
+
+
+def list_status(git: Git, tree: Worktree) -> list:
+    """Return what git status lists, as (kind, path)."""
+    return parse_status(git.ask(tree, "status", "--porcelain=v2", "-z", "-uall", "--ignore-submodules=none"))
+
+
+def _find_dirt(tools: Tools, retirement: Retirement, tree: Worktree) -> list:
+    entries = list_status(tools.git, tree)
+    born = dict(retirement.birth)
+    same = [
+        path
+        for kind, path in entries
+        if kind == "1" and path in born and os.path.lexists(os.path.join(tree.path, path))
+    ]
+    now = hash_files(tools.git, tree, same)
+    found = []
+    for kind, path in entries:
+        if kind == "?" and path not in tools.config.provisioned:
+            found.append(Finding(kind="untracked", what=path))
+        elif kind != "?" and not (path in now and now[path] == born[path]):
+            found.append(Finding(kind="modified", what=path))
+    return found
+
+
+def list_index(git: Git, tree: Worktree) -> list:
+    """Return the index as (mode, object name, stage, path)."""
+    rows = []
+    for record in git.ask(tree, "ls-files", "-s", "-z").split(b"\0"):
+        if record:
+            about, _, path = record.partition(b"\t")
+            mode, name, stage = about.decode().split()
+            rows.append((mode, name, int(stage), os.fsdecode(path)))
+    return rows
+
+
+def list_hidden(git: Git, tree: Worktree) -> list:
+    """Return the paths under assume-unchanged or skip-worktree that are on disk and differ from the index."""
+    flagged = set()
+    for record in git.ask(tree, "ls-files", "-v", "-z").split(b"\0"):
+        if record and (record[:1].islower() or record[:1] == b"S"):
+            flagged.add(os.fsdecode(record[2:]))
+    index = {path: name for _, name, _, path in list_index(git, tree)} if flagged else {}
+    there = [path for path in sorted(flagged) if os.path.lexists(os.path.join(tree.path, path))]
+    now = hash_files(git, tree, [path for path in there if not os.path.isdir(os.path.join(tree.path, path))])
+    return [path for path, name in now.items() if index.get(path) != name]
+
+
+def _find_hidden(tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
+    return [Finding(kind="hidden", what=path) for path in list_hidden(tools.git, tree)]
+
+
+def list_ignored(git: Git, tree: Worktree) -> list:
+    """Return every ignored file; `status --ignored` would show only `local/` for `local/x/.env`."""
+    out = git.ask(tree, "ls-files", "-o", "-i", "--exclude-standard", "-z")
+    return [os.fsdecode(path) for path in out.split(b"\0") if path]
+
+
+def _find_precious(tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
+    paths = list_ignored(tools.git, tree)
+    return [Finding(kind="precious", what=path) for path in paths if is_precious(path, tools.config.precious)]
+
+
+def _list_submodules(git: Git, tree: Worktree) -> list:
+    return [path for mode, _, _, path in list_index(git, tree) if mode == "160000"]
+
+
+def _find_nested(tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
+    known = set(_list_submodules(tools.git, tree))
+    device = os.lstat(tree.path).st_dev
+    found = []
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for folder, folders, files in os.walk(tree.path, onerror=fail):
+        inside = os.path.relpath(folder, tree.path)
+        if inside in known:
+            folders[:] = []
+            continue
+        names = {*folders, *files}
+        if inside != os.curdir and (".git" in names or {"HEAD", "objects", "refs"} <= names):
+            found.append(Finding(kind="nested", what=inside))
+        if os.lstat(folder).st_dev != device:
+            found.append(Finding(kind="mount", what=inside))
+            folders[:] = []
+        folders[:] = [one for one in folders if one != ".git" and not os.path.islink(os.path.join(folder, one))]
+    return found
+
+
+def _find_alternate(tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
+    objects = os.path.join(tools.rig.common, "objects")
+    content = tools.host.read(os.path.join(objects, "info", "alternates")) or b""
+    paths = [
+        os.path.realpath(os.path.join(objects, os.fsdecode(line))) for line in content.splitlines() if line.strip()
+    ]
+    top = os.path.realpath(tree.path) + os.sep
+    return [Finding(kind="alternate", what=path) for path in paths if (path + os.sep).startswith(top)]
+
+
+def list_stashes(git: Git, tree: Worktree, since_at: float) -> list:
+    """Return (object name, message) of the stashes that are this worktree's: on its branch or on none, and newer."""
+    if not git.test(None, "show-ref", "--verify", "--quiet", "refs/stash"):
+        return []
+    out = git.ask(None, "log", "-g", "-z", "--format=%H%x1f%ct%x1f%gs", "refs/stash", "--")
+    found = []
+    for record in out.split(b"\0"):
+        words = record.decode("utf-8", "replace").strip("\n").split("\x1f")
+        if len(words) != 3:
+            continue
+        match = re.match(r"(?:WIP on|On) (.*?): ", words[2])
+        branch = match.group(1) if match else ""
+        if branch in ("", "(no branch)", tree.branch) and float(words[1]) >= since_at:
+            found.append((words[0], words[2]))
+    return found
+
+
+def instance_born(retirement: Retirement, tree: Worktree) -> float:
+    """Return when the life that is being retired began: its session, or its worktree where it had none."""
+    created = retirement.instance.rpartition(".")[2]
+    return min(float(created) if created.isdigit() else tree.born_at, tree.born_at or float("inf"))
+
+
+def _find_stashes(tools: Tools, retirement: Retirement, tree: Worktree) -> list:
+    stashes = list_stashes(tools.git, tree, instance_born(retirement, tree))
+    return [Finding(kind="stash", what=message) for _, message in stashes]
+
+
+PAUSED = {
+    "rebase-merge": "rebase",
+    "rebase-apply": "rebase",
+    "MERGE_HEAD": "merge",
+    "CHERRY_PICK_HEAD": "cherry-pick",
+    "REVERT_HEAD": "revert",
+    "BISECT_LOG": "bisect",
+    "sequencer": "cherry-pick",
+}
+
+
+def _find_paused(_tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
+    there = [word for name, word in PAUSED.items() if os.path.lexists(os.path.join(tree.admin, name))]
+    return [Finding(kind="paused", what=word) for word in there]
+
+
+def _find_locks(_tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
+    locks = [name for name in os.listdir(tree.admin) if name.endswith(".lock")]
+    held = [name for name in locks if is_open(os.path.join(tree.admin, name))]
+    found = [Finding(kind="lock", what=name) for name in held]
+    reason = os.path.join(tree.admin, "locked")
+    if os.path.lexists(reason):
+        with open(reason, "rb") as file:
+            found.append(
+                Finding(kind="locked", what=clean_line(file.read(400).decode("utf-8", "replace")) or "no reason")
+            )
+    return found
+
+
+def _find_loose_head(tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
+    git = tools.git
+    if not git.run(tree, "rev-parse", "--verify", "--quiet", "HEAD^{commit}").ok:
+        return [Finding(kind="unborn", what=tree.branch or "HEAD")]
+    if tree.branch:
+        return []
+    loose = git.line(
+        tree, "rev-list", "--max-count=1", "HEAD", "--not", "--branches", "--tags", "--remotes", "--glob=refs/witness/*"
+    )
+    return [Finding(kind="detached", what=loose[:12])] if loose else []
+
+
+def _find_submodules(tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
+    found, host = [], tools.host
+    paths = _list_submodules(tools.git, tree)
+    if paths and not os.path.lexists(os.path.join(tree.path, ".gitmodules")):
+        found += [Finding(kind="gitlink", what=path) for path in paths]
+    for path in paths:
+        folder = os.path.join(tree.path, path)
+        if not os.path.lexists(os.path.join(folder, ".git")):
+            continue
+        named = parse_gitfile(host.read(os.path.join(folder, ".git"), 65536) or b"")
+        if named is None:
+            raise ToolError(f"{path}/.git cannot be read")
+        sub = Worktree(name=tree.name, path=folder, admin=os.path.normpath(os.path.join(folder, named)))
+        loose = tools.git.line(sub, "rev-list", "--max-count=1", "HEAD", "--branches", "--not", "--remotes")
+        dirt = list_status(tools.git, sub)
+        precious = [one for one in list_ignored(tools.git, sub) if is_precious(one, tools.config.precious)]
+        stash = tools.git.run(sub, "rev-parse", "--verify", "--quiet", "refs/stash").ok
+        paused = [word for name, word in PAUSED.items() if os.path.lexists(os.path.join(sub.admin, name))]
+        why = [
+            ("unpushed commits", loose),
+            ("changes", dirt),
+            ("precious files", precious),
+            ("a stash", stash),
+            ("an unfinished " + "".join(paused[:1]), paused),
+        ]
+        found += [Finding(kind="submodule", what=f"{path}: {word}") for word, there in why if there]
+    return found
+
+
+def _find_strangers(tools: Tools, retirement: Retirement, tree: Worktree) -> list:
+    _, others = list_processes(tools, retirement, tree.path)
+    return [
+        Finding(kind="process", what=f"pid {one.pid} ({' '.join(read_argv(tools.host, one.pid) or ())[:60]})")
+        for one in others
+    ]
+
+
+def _find_persons(tools: Tools, retirement: Retirement, _tree: Worktree) -> list:
+    pane = find_pane(tools, retirement)
+    if pane is None or not pane.attached:
+        return []
+    persons = tools.tmux.count_persons(pane.session_id)
+    if isinstance(persons, str):
+        raise ToolError(persons)
+    return [Finding(kind="attached", what=pane.session)] if persons else []
+
+
+def _find_mirrors(tools: Tools, _retirement: Retirement, _tree: Worktree) -> list:
+    ran = tools.git.run(None, "config", "-z", "--get-regexp", r"^remote\..*\.fetch$")
+    if ran.failure or ran.status not in (0, 1):
+        raise ToolError(ran.reason())
+    by_key = {}
+    for record in ran.text().split("\0"):
+        key, _, spec = record.partition("\n")
+        by_key.setdefault(key, []).append(spec)
+    return [Finding(kind="mirror", what=key) for key, specs in by_key.items() if key and covers_rescue_refs(specs)]
+
+
+LOOKS = (
+    ("status", _find_dirt),
+    ("hidden files", _find_hidden),
+    ("ignored files", _find_precious),
+    ("folders inside", _find_nested),
+    ("alternates", _find_alternate),
+    ("stashes", _find_stashes),
+    ("unfinished operations", _find_paused),
+    ("lock files", _find_locks),
+    ("HEAD", _find_loose_head),
+    ("submodules", _find_submodules),
+    ("processes", _find_strangers),
+    ("clients", _find_persons),
+    ("fetch refspecs", _find_mirrors),
+)
+
+
+def inspect_worktree(tools: Tools, retirement: Retirement, tree: Worktree) -> tuple:
+    """Return the findings of every look of retirement.md 1, in the order of LOOKS."""
+    findings = []
+    for name, look in LOOKS:
+        try:
+            findings += look(tools, retirement, tree)
+        except (ToolError, OSError, ValueError) as error:
+            findings.append(Finding(kind="look", what=f"{name}: {clean_line(str(error))}"))
+    return tuple(findings)
+
+
+def read_birth(git: Git, tree: Worktree) -> list:
+    """Return [path, raw hash] of what is dirty right after the checkout: line endings do that to some trees."""
+    paths = [
+        path for kind, path in list_status(git, tree) if kind == "1" and os.path.lexists(os.path.join(tree.path, path))
+    ]
+    return [list(pair) for pair in sorted(hash_files(git, tree, paths).items())]
+
+
+# ====================================================================================================
+# room: rescue — one commit that reaches all that only this worktree could reach
+# ====================================================================================================
+
+NAMED_OBJECT = re.compile(rb"(?<![0-9a-f])(?:[0-9a-f]{40}|[0-9a-f]{64})(?![0-9a-f])")
+DURABLY = "-c core.fsync=all -c core.fsyncMethod=fsync".split()
+
+
+def _read_names(path: str) -> set:
+    try:
+        with open(path, "rb") as file:
+            return {name.decode() for name in NAMED_OBJECT.findall(file.read(OUTPUT_LIMIT_BYTES))}
+    except FileNotFoundError:
+        return set()
+
+
+def find_rescue_tips(tools: Tools, retirement: Retirement, tree: Worktree) -> tuple:
+    """Return the commits that only the admin folder, the branch's reflog or a stash names, the newest of each line."""
+    git = tools.git
+    named = set()
+    for folder, _, files in os.walk(tree.admin):
+        inside = os.path.relpath(folder, tree.admin).split(os.sep)[0]
+        for name in files:
+            if (
+                inside in ("logs", "refs", "rebase-merge", "rebase-apply", "sequencer")
+                or name == "HEAD"
+                or (inside == os.curdir and name.endswith("_HEAD"))
+            ):
+                named |= _read_names(os.path.join(folder, name))
+    if retirement.branch:
+        named |= _read_names(os.path.join(tools.rig.common, "logs", "refs", "heads", retirement.branch))
+    named |= {name for name, _ in list_stashes(git, tree, 0.0)}
+    named.discard(ZERO)
+    asked = "".join(f"{name}^{{commit}}\n" for name in sorted(named)).encode()
+    rows = git.ask(None, "cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=asked).decode().splitlines()
+    commits = {row.split()[0] for row in rows if row.endswith(" commit")}
+    if not commits:
+        return ()
+    default = default_branch(git, tools.config)
+    excluded = [f"--exclude=refs/heads/{retirement.branch}"] if retirement.branch else []
+    known = [default] if default and default != f"refs/heads/{retirement.branch}" else []
+    words = ["--not", *known, *excluded, "--branches", "--tags", "--glob=refs/witness/*"]
+    listed = "".join(f"{name}\n" for name in sorted(commits)).encode()
+    return find_tips(commits, git.ask(None, "rev-list", "--parents", "--stdin", *words, stdin=listed).decode())
+
+
+def list_differing(tools: Tools, tree: Worktree) -> tuple:
+    """Return (files whose bytes may differ from HEAD's blob, deleted paths), filters and flags seen through."""
+    git = tools.git
+    listed = {path for _, path in list_status(git, tree)} | set(list_hidden(git, tree))
+    tracked = [path for mode, _, stage, path in list_index(git, tree) if stage == 0 and mode != "160000"]
+    asked = "".join(path + "\0" for path in tracked)
+    out = git.ask(tree, "check-attr", "-z", "--stdin", "filter", stdin=os.fsencode(asked)).split(b"\0")
+    listed |= {
+        os.fsdecode(path) for path, value in zip(out[0::3], out[2::3]) if value not in (b"unspecified", b"unset")
+    }
+    paths = sorted(listed)
+    there = [path for path in paths if os.path.lexists(os.path.join(tree.path, path))]
+    deleted = [path for path in paths if path not in set(there)]
+    return [
+        path
+        for path in there
+        if not os.path.isdir(os.path.join(tree.path, path)) or os.path.islink(os.path.join(tree.path, path))
+    ], deleted
+
+
+def save_precious(tools: Tools, retirement: Retirement, tree: Worktree, paths) -> list:
+    """Copy precious files out of git's reach: secrets must never become git objects."""
+    kept = os.path.join(tools.rig.state, "rescued", retirement.id)
+    saved = []
+    for path in paths:
+        source = os.path.join(tree.path, path)
+        if os.path.isfile(source) and not os.path.islink(source):
+            target = os.path.join(kept, path)
+            tools.host.make_folder(os.path.dirname(target))
+            tools.host.write(target, tools.host.read(source, 1 << 30) or b"")
+            saved.append(path)
+    return saved
+
+
+def _write_blobs(tools: Tools, tree: Worktree, contents) -> list:
+    """Write (place in the tree, content) as blobs, as lines of an index."""
+    lines = []
+    for place, content in contents:
+        name = tools.git.change(tree, "hash-object", "-w", "--stdin", stdin=content).decode().strip()
+        lines.append((place, "100644", name))
+    return lines
+
+
+def _file_mode(path: str) -> str:
+    about = os.lstat(path)
+    if stat.S_ISLNK(about.st_mode):
+        return "120000"
+    return "100755" if about.st_mode & 0o100 else "100644"
+
+
+def _list_staged(git: Git, tree: Worktree) -> list:
+    """Return (mode, object name, stage, path) of what the index holds and HEAD does not."""
+    head = set()
+    ran = git.run(tree, "ls-tree", "-r", "-z", "HEAD")
+    for record in ran.out.split(b"\0") if ran.ok else []:
+        about, _, path = record.partition(b"\t")
+        if path:
+            head.add((about.decode().split()[0], about.decode().split()[2], os.fsdecode(path)))
+    empty = ""
+    return [
+        (mode, name, stage, path)
+        for mode, name, stage, path in list_index(git, tree)
+        if mode != "160000" and (stage or (mode, name, path) not in head) and name.strip("0") != empty
+    ]
+
+
+def _write_tree(tools: Tools, retirement: Retirement, tree: Worktree, committed: bool) -> str:
+    """Write files/, index/<stage>/, admin/ and meta.json as one tree and return its name."""
+    git, host = tools.git, tools.host
+    paths, deleted = list_differing(tools, tree)
+    precious = [path for path in [*paths, *list_ignored(git, tree)] if is_precious(path, tools.config.precious)]
+    saved = save_precious(tools, retirement, tree, sorted(set(precious)))
+    paths = [path for path in paths if path not in set(saved)]
+    rows = [
+        ("files/" + path, _file_mode(os.path.join(tree.path, path)), name)
+        for path, name in hash_files(git, tree, paths, write=True).items()
+    ]
+    rows += [
+        (f"index/{stage}/{path}", mode, name)
+        for mode, name, stage, path in _list_staged(git, tree)
+        if path not in set(saved)
+    ]
+    modes = {path: stat.S_IMODE(os.lstat(os.path.join(tree.path, path)).st_mode) for path in paths}
+    meta = {
+        "version": MEMORY_VERSION,
+        "witness": __version__,
+        "committed": committed,
+        "retirement": dump_value(retirement),
+        "branch": tree.branch,
+        "head": git.run(tree, "rev-parse", "--verify", "--quiet", "HEAD").text().strip(),
+        "deleted": deleted,
+        "modes": modes,
+        "precious": saved,
+    }
+    contents = [("meta.json", (json.dumps(meta, sort_keys=True) + "\n").encode("utf-8", "surrogateescape"))]
+    for folder, _, files in os.walk(tree.admin):
+        for name in files:
+            full = os.path.join(folder, name)
+            content = host.read(full, 1 << 30)
+            if content is not None:
+                contents.append(("admin/" + os.path.relpath(full, tree.admin), content))
+    rows += _write_blobs(tools, tree, contents)
+    listed = b"".join(f"{mode} {name}\t".encode() + os.fsencode(place) + b"\0" for place, mode, name in rows)
+    index = os.path.join(tools.rig.state, "retiring", f"index.{os.getpid()}")
+    host.make_folder(os.path.dirname(index))
+    try:
+        git.change(tree, "update-index", "-z", "--add", "--index-info", stdin=listed, env={"GIT_INDEX_FILE": index})
+        return git.change(tree, "write-tree", env={"GIT_INDEX_FILE": index}).decode().strip()
+    finally:
+        host.remove(index)
+
+
+def preserve(tools: Tools, retirement: Retirement, tree: Worktree, committed: bool = False) -> str:
+    """Write the rescue commit, or a further one on top of it, under the retiring ref; return its name.
+
+    Raises:
+        ToolError: anything failed; nothing was removed, and it can be done again.
+    """
+    git = tools.git
+    ref = RETIRING_REFS + retirement.id
+    ran = git.run(None, "rev-parse", "--verify", "--quiet", ref)
+    before = ran.text().strip() if ran.ok else ""
+    parents = [before] if before else []
+    tips = find_rescue_tips(tools, retirement, tree)
+    head = git.run(tree, "rev-parse", "--verify", "--quiet", "HEAD^{commit}").text().strip()
+    for one in (head, retirement.tip, *tips):
+        if one and one not in parents:
+            parents.append(one)
+    content = _write_tree(tools, retirement, tree, committed)
+    words = [word for one in parents for word in ("-p", one)]
+    message = f"witness: {retirement.id}{' (committed)' if committed else ''}\n"
+    commit = git.change(tree, *DURABLY, "commit-tree", content, *words, stdin=message.encode()).decode().strip()
+    git.change(None, *DURABLY, "update-ref", "--create-reflog", ref, commit, before or ZERO)
+    # A gc --prune=now that runs beside us can drop objects that nothing named a moment ago.
+    git.ask(None, "rev-list", "--objects", "--quiet", commit)
+    return commit
+
+
+# ====================================================================================================
+# room: removal — the worktree moved aside, its entry dropped, its branch judged, the kept folder aged
+# ====================================================================================================
+
+
+def find_moved(tools: Tools, retirement: Retirement) -> str:
+    """Return where the worktree of a retirement lies now: its place, aside, or kept; "" if nowhere."""
+    aside = os.path.join(tools.rig.state, "retiring", retirement.id.replace("/", "."))
+    return next((path for path in (aside, aside + ".kept", retirement.path) if os.path.lexists(path)), "")
+
+
+def _move_tree(tools: Tools, tree: Worktree, target: str) -> None:
+    try:
+        tools.git.change(None, "worktree", "move", tree.path, target)
+    except ToolError:
+        if os.path.lexists(target) or not os.path.lexists(tree.path):
+            raise
+        try:
+            tools.host.move(tree.path, target)
+            tools.host.write(
+                os.path.join(tree.admin, "gitdir"), os.fsencode(os.path.join(target, ".git")) + b"\n", mode=0o644
+            )
+        except OSError as error:
+            raise ToolError(f"{tree.path} cannot be moved: {error.strerror}") from None
+
+
+def move_aside(tools: Tools, retirement: Retirement, tree: Worktree) -> Worktree:
+    """Move a worktree into the state folder; where git cannot (submodules), by hand. Return it at its new place.
+
+    Raises:
+        ToolError: it could not be moved; it is where it was.
+    """
+    aside = os.path.join(tools.rig.state, "retiring", retirement.id.replace("/", "."))
+    tools.host.make_folder(os.path.dirname(aside))
+    _move_tree(tools, tree, aside)
+    return tree.but(path=aside)
+
+
+def move_back(tools: Tools, retirement: Retirement, tree: Worktree) -> None:
+    """Move a worktree back to where it was."""
+    _move_tree(tools, tree, retirement.path)
+
+
+def drop_entry(tools: Tools, retirement: Retirement) -> None:
+    """Rename the folder once more and drop the worktree's entry, which then takes no file with it.
+
+    git's own removal works in place: a late writer left half a folder, a kill in the middle hundreds of deletions.
+    """
+    aside = os.path.join(tools.rig.state, "retiring", retirement.id.replace("/", "."))
+    if os.path.lexists(aside):
+        tools.host.move(aside, aside + ".kept")
+    if os.path.isdir(retirement.admin):
+        # The path is missing now, so this drops the entry and nothing else; `prune` would take a neighbour's too.
+        tools.git.change(None, "worktree", "remove", aside)
+
+
+def _merges_to_nothing(git: Git, tip: str, default: str) -> bool:
+    """Tell whether merging would give the default branch's own tree; False where git is too old (before 2.38)."""
+    drivers = git.run(None, "config", "-z", "--name-only", "--get-regexp", r"^merge\..*\.driver$").text().split("\0")
+    # A configured merge driver is a program of somebody's, and may answer anything.
+    words = [word for key in drivers if key for word in ("-c", f"{key}=false")]
+    ran = git.run(None, *words, "merge-tree", "--write-tree", default, tip)
+    return ran.ok and ran.text().split()[:1] == [git.line(None, "rev-parse", f"{default}^{{tree}}")]
+
+
+DIFF = "diff-tree -p -r --full-index --binary --no-renames --no-ext-diff --no-textconv".split()
+
+
+def _patch_id(git: Git, old: str, new: str) -> str:
+    """Return the id of the change from one commit to another, "" for an empty one."""
+    patch = git.ask(None, *DIFF, old, new)
+    return git.ask(None, "patch-id", "--verbatim", stdin=patch).decode().partition(" ")[0] if patch else ""
+
+
+def _list_patches(git: Git, base: str, default: str) -> set:
+    commits = git.ask(None, "rev-list", "--no-merges", f"{base}..{default}")
+    patches = git.ask(None, *DIFF, "--stdin", "--root", stdin=commits) if commits else b""
+    out = git.ask(None, "patch-id", "--verbatim", stdin=patches) if patches else b""
+    return {line.split()[0] for line in out.decode().splitlines()}
+
+
+# ---- the branch --------------------------------------------------------------------------------------
+
+
+def is_on_default(git: Git, tip: str, default: str) -> str:
+    """Say how a commit's content is on the default branch, "" if it is not proved to be.
+
+    The four ways of retirement.md 7; git cherry and tracking information prove nothing.
+
+    Raises:
+        ToolError: git could not tell.
+    """
+    if git.test(None, "merge-base", "--is-ancestor", tip, default):
+        return "merged"
+    bases = git.run(None, "merge-base", "--all", default, tip)
+    if not bases.ok or len(bases.text().split()) != 1:
+        return ""
+    base = bases.text().strip()
+    if _merges_to_nothing(git, tip, default):
+        return "merging it would change nothing"
+    there = _list_patches(git, base, default)
+    whole = _patch_id(git, base, tip)
+    if whole and whole in there and _patch_id(git, tip, base) not in there:
+        return "squashed"
+    if git.line(None, "rev-list", "--merges", f"{default}..{tip}"):
+        return ""
+    commits = git.line(None, "rev-list", f"{default}..{tip}").split()
+    each = [(_patch_id(git, f"{one}^", one), _patch_id(git, one, f"{one}^")) for one in commits]
+    good = bool(each) and all(forth and forth in there and back not in there for forth, back in each)
+    return "rebased" if good else ""
+
+
+def judge_branch(tools: Tools, retirement: Retirement) -> tuple:
+    """Return (why the branch must be kept, how its content is safe elsewhere); one of the two is "".
+
+    Raises:
+        ToolError: git could not tell.
+    """
+    git, branch = tools.git, retirement.branch
+    ref = f"refs/heads/{branch}"
+    default = default_branch(git, tools.config)
+    if not git.test(None, "show-ref", "--verify", "--quiet", ref):
+        return "it is gone already", ""
+    if git.run(None, "symbolic-ref", "--quiet", ref).ok:
+        return "it is an alias of another branch", ""
+    if git.run(None, "symbolic-ref", "--quiet", "HEAD").text().strip() == ref or default == ref:
+        return "it is the default branch", ""
+    if git.line(None, "rev-parse", ref) != retirement.tip:
+        return "it has moved since it was looked at", ""
+    if f"branch {ref}" in git.ask(None, "worktree", "list", "--porcelain").decode("utf-8", "replace").splitlines():
+        return "another worktree has it checked out", ""
+    how = is_on_default(git, retirement.tip, default) if default else ""
+    if how:
+        return "", f"{how} on {default.partition('/')[2].partition('/')[2]}"
+    for remote in git.line(None, "remote").split():
+        ran = git.run(None, "ls-remote", "--heads", remote)
+        if not ran.ok:
+            continue
+        for line in ran.text().splitlines():
+            tip, _, name = line.partition("\t")
+            known = git.run(None, "cat-file", "-e", f"{tip}^{{commit}}").ok
+            if known and git.test(None, "merge-base", "--is-ancestor", retirement.tip, tip):
+                return "", f"on {remote} as {name.rpartition('refs/heads/')[2]}"
+    return (
+        "the default branch is not known" if not default else "its content is not on the default branch or a remote"
+    ), ""
+
+
+def settle_branch(tools: Tools, retirement: Retirement) -> tuple:
+    """Delete the branch where its content is safe elsewhere; return (deleted or kept, why)."""
+    git, ref = tools.git, f"refs/heads/{retirement.branch}"
+    try:
+        keep, how = judge_branch(tools, retirement)
+        if keep:
+            return "kept", keep
+        git.change(None, "update-ref", "--no-deref", "-d", ref, retirement.tip)
+        listed = git.ask(None, "worktree", "list", "--porcelain").decode("utf-8", "replace").splitlines()
+        if f"branch {ref}" in listed:
+            git.change(None, "update-ref", ref, retirement.tip, ZERO)
+            return "kept", "a worktree has just checked it out"
+        git.run(None, "config", "--remove-section", f"branch.{retirement.branch}")
+        return "deleted", how
+    except ToolError as error:
+        return "kept", f"git could not tell: {error.message}"
+
+
+# ====================================================================================================
+# room: retirement — the eight steps, each recorded before it is done and safe to repeat
+# ====================================================================================================
+
+
+class RefusedError(Exception):
+    """A retirement found that something could be lost; nothing was lost."""
+
+    def __init__(self, blockers, escalate: bool = False) -> None:
+        super().__init__("; ".join(one.evidence for one in blockers))
+        self.blockers = blockers
+        self.escalate = escalate
+
+
+def _sum_up(tools: Tools, retirement: Retirement) -> dict:
+    git, tip = tools.git, retirement.tip
+    default = default_branch(git, tools.config)
+    no_commits = bool(retirement.start) and not git.line(
+        None, "rev-list", "--max-count=1", f"{retirement.start}..{tip}"
+    )
+    return {
+        "ref": RETIRED_REFS + retirement.id,
+        "commit": retirement.commit,
+        "tip": tip,
+        "branch": {"name": retirement.branch, "result": retirement.branch_result, "reason": retirement.branch_reason},
+        "no_commits": no_commits,
+        "merged": bool(default and is_on_default(git, tip, default)),
+    }
+
+
+def _find_tree(tools: Tools, retirement: Retirement) -> Worktree:
+    """Return the worktree where it lies now, as its own files describe it."""
+    path = find_moved(tools, retirement)
+    if path == retirement.path:
+        tree = read_worktree(tools.rig, retirement.name)
+        if not isinstance(tree, Worktree) or tree.trouble:
+            raise ToolError(tree.trouble if isinstance(tree, Worktree) else tree or f"{path} is gone")
+        return tree
+    head = parse_head(tools.host.read(os.path.join(retirement.admin, "HEAD")) or b"")
+    if not path or head is None:
+        raise ToolError(f"the worktree of {retirement.name} is not where it was left")
+    return Worktree(name=retirement.name, path=path, admin=retirement.admin, branch=head)
+
+
+def _find_tip(tools: Tools, retirement: Retirement, tree: Worktree) -> str:
+    if retirement.branch:
+        ran = tools.git.run(None, "rev-parse", "--verify", "--quiet", f"refs/heads/{retirement.branch}^{{commit}}")
+        if ran.ok:
+            return ran.text().strip()
+    return tools.git.line(tree, "rev-parse", "HEAD^{commit}")
+
+
+def _verify(tools: Tools, retirement: Retirement) -> Retirement:
+    try:
+        tree = _find_tree(tools, retirement)
+    except ToolError as error:
+        raise RefusedError(find_blockers([Finding(kind="look", what=error.message)])) from None
+    retirement = retirement.but(path=tree.path, admin=tree.admin)
+    blockers = find_blockers(inspect_worktree(tools, retirement, tree), retirement.force)
+    if blockers:
+        raise RefusedError(blockers)
+    return retirement.but(tip=_find_tip(tools, retirement, tree))
+
+
+def _preserve(tools: Tools, retirement: Retirement) -> Retirement:
+    return retirement.but(commit=preserve(tools, retirement, _find_tree(tools, retirement)))
+
+
+def rename_ref(tools: Tools, old: str, new: str) -> None:
+    """Rename a ref in one transaction; one that is renamed already is done."""
+    git = tools.git
+    ran = git.run(None, "rev-parse", "--verify", "--quiet", old)
+    if ran.ok:
+        name = ran.text().strip()
+        lines = f"start\nupdate {new} {name}\ndelete {old} {name}\nprepare\ncommit\n"
+        git.change(None, *DURABLY, "update-ref", "--stdin", stdin=lines.encode())
+    elif not git.run(None, "rev-parse", "--verify", "--quiet", new).ok:
+        raise ToolError(f"{old} is gone")
+
+
+def _keep_ref(tools: Tools, retirement: Retirement) -> None:
+    rename_ref(tools, RETIRING_REFS + retirement.id, KEPT_REFS + retirement.id)
+
+
+def _quiesce(tools: Tools, retirement: Retirement) -> Retirement:
+    why = quiesce(tools, retirement, retirement.path)
+    if why:
+        _keep_ref(tools, retirement)
+        raise RefusedError(find_blockers([Finding(kind="process", what=why)]))
+    return retirement
+
+
+def _move(tools: Tools, retirement: Retirement) -> Retirement:
+    tree = _find_tree(tools, retirement)
+    if tree.path == retirement.path:
+        tree = move_aside(tools, retirement, tree)
+    blockers = find_blockers(inspect_worktree(tools, retirement, tree), retirement.force)
+    if blockers:
+        move_back(tools, retirement, tree)
+        _keep_ref(tools, retirement)
+        raise RefusedError(blockers, escalate=True)  # nobody is left to tell
+    retirement = retirement.but(tip=_find_tip(tools, retirement, tree))
+    return retirement.but(commit=preserve(tools, retirement, tree))
+
+
+def _decide(tools: Tools, retirement: Retirement) -> Retirement:
+    return retirement.but(
+        commit=preserve(tools, retirement, _find_tree(tools, retirement), committed=True), committed=True
+    )
+
+
+def _remove(tools: Tools, retirement: Retirement) -> Retirement:
+    drop_entry(tools, retirement)
+    return retirement
+
+
+def _settle(tools: Tools, retirement: Retirement) -> Retirement:
+    if not retirement.branch:
+        return retirement.but(branch_result="kept", branch_reason="it is not this worker's own")
+    if retirement.branch_result == "deleted":
+        return retirement
+    result, reason = settle_branch(tools, retirement)
+    return retirement.but(branch_result=result, branch_reason=reason)
+
+
+def _close(tools: Tools, retirement: Retirement) -> Retirement:
+    for path in (retirement.path, retirement.admin):
+        if os.path.lexists(path):
+            raise ToolError(f"{path} is still there")
+    rename_ref(tools, RETIRING_REFS + retirement.id, RETIRED_REFS + retirement.id)
+    parent = os.path.dirname(retirement.path)
+    if parent != tools.rig.polecats:
+        try:
+            os.rmdir(parent)  # polecats/<name> of the nested layout, where nothing else is left in it
+        except OSError:
+            return retirement
+    return retirement
+
+
+STEPS = (
+    ("verify", _verify),
+    ("preserve", _preserve),
+    ("quiesce", _quiesce),
+    ("move", _move),
+    ("decide", _decide),
+    ("remove", _remove),
+    ("branch", _settle),
+    ("close", _close),
+)
+
+
+def retire_worktree(tools: Tools, retirement: Retirement, record) -> Outcome:
+    """Go through the steps from the recorded one; record(retirement) saves it durably before each.
+
+    Killed anywhere, it goes on from the record. data of the outcome: result (retired, refused, gone, failed),
+    blockers, escalate, ref, commit, tip, branch {name, result, reason}, no_commits, merged.
+    """
+
+    def end(result: str, detail: str, **data) -> Outcome:
+        return Outcome(
+            kind="retire",
+            subject=retirement.name,
+            ok=result in ("retired", "gone"),
+            at=tools.host.now(),
+            detail=detail,
+            data={"result": result, **data},
+        )
+
+    try:
+        if retirement.step == "verify" and read_worktree(tools.rig, retirement.name) is None:
+            return end("gone", "it is gone already")
+        for step, do in STEPS[[name for name, _ in STEPS].index(retirement.step) :]:
+            retirement = retirement.but(step=step)
+            record(retirement)
+            retirement = do(tools, retirement)
+            record(retirement)
+        return end(
+            "retired", f"branch {retirement.branch_result}: {retirement.branch_reason}", **_sum_up(tools, retirement)
+        )
+    except RefusedError as refused:
+        return end(
+            "refused",
+            str(refused),
+            escalate=refused.escalate,
+            blockers=[[one.kind, one.evidence, one.remedy] for one in refused.blockers],
+        )
+    except (ToolError, OSError) as error:
+        return end("failed", f"step {retirement.step}: {clean_line(str(error))}")
+
+
+def find_retirement_blockers(tools: Tools, retirement: Retirement) -> tuple:
+    """Return what would block a retirement now; nothing is changed."""
+    try:
+        _verify(tools, retirement)
+    except RefusedError as refused:
+        return refused.blockers
+    return ()
+
+
+# ====================================================================================================
+# room: recover — what was retired, what was left unfinished, and the way back
+# ====================================================================================================
+
+
+def read_meta(git: Git, commit: str) -> dict:
+    """Return the meta.json of a rescue commit.
+
+    Raises:
+        ToolError: there is none that can be read.
+    """
+    try:
+        meta = json.loads(git.ask(None, "cat-file", "blob", f"{commit}:meta.json"))
+        meta["retirement"] = load_value(Retirement, meta["retirement"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ToolError(f"{commit[:12]} holds no meta.json we know: {clean_line(str(error))}") from None
+    return meta
+
+
+def list_retired(tools: Tools) -> list:
+    """Return every retired polecat, newest first."""
+    rows = []
+    for ref, commit in list_refs(tools.git, RETIRED_REFS):
+        try:
+            retirement = read_meta(tools.git, commit)["retirement"]
+        except ToolError:
+            retirement = Retirement(
+                name=ref[len(RETIRED_REFS) :].partition("/")[0], id=ref[len(RETIRED_REFS) :], at=0.0
+            )
+        rows.append(
+            {
+                "name": retirement.name,
+                "issue": retirement.issue or None,
+                "at": rfc3339(retirement.at),
+                "commit": commit,
+                "tip": retirement.tip,
+                "ref": ref,
+                "branch": retirement.branch or None,
+            }
+        )
+    return sorted(rows, key=lambda row: (row["at"], row["ref"]), reverse=True)
+
+
+def find_unfinished(tools: Tools, known) -> list:
+    """Return the retirements that only git knows of: the memory of them was lost.
+
+    One whose instance has gone on to live, or that never went beyond preserving, becomes a kept ref.
+
+    Raises:
+        ToolError: git or tmux could not be asked.
+    """
+    found = []
+    for ref, commit in list_refs(tools.git, RETIRING_REFS):
+        if ref[len(RETIRING_REFS) :] in known:
+            continue
+        meta = read_meta(tools.git, commit)
+        retirement = meta["retirement"].but(commit=commit)
+        moved = find_moved(tools, retirement)
+        if moved == retirement.path:
+            rename_ref(tools, ref, KEPT_REFS + retirement.id)
+            continue
+        found.append(retirement.but(committed=meta["committed"], step="remove" if meta["committed"] else "move"))
+    return found
+
+
+def sweep_trash(tools: Tools, now: float) -> list:
+    """Delete kept folders older than trash_hours, oldest first also sooner where disk runs low; return their names."""
+    root = os.path.join(tools.rig.state, "retiring")
+    try:
+        names = [name for name in os.listdir(root) if name.endswith(".kept")]
+    except FileNotFoundError:
+        return []
+    aged = sorted((os.lstat(os.path.join(root, name)).st_ctime, name) for name in names)
+    swept = []
+    for at, name in aged:
+        free_mib = read_load(root).free_disk_mib
+        short = free_mib is not None and free_mib < tools.config.min_free_disk
+        if at + tools.config.trash_hours * 3600 <= now or short:
+            tools.host.delete_tree(os.path.join(root, name))
+            swept.append(name)
+    return swept
+
+
+def _refuse_to_overwrite(tools: Tools, retirement: Retirement, branch: str) -> None:
+    if os.path.lexists(retirement.path):
+        raise WitnessError(f"{retirement.path} is there", "move it away first")
+    session = session_for(tools.config.session_name, tools.rig.name, retirement.name)
+    panes = tools.tmux.list_panes()
+    if isinstance(panes, str):
+        raise ToolError(panes)
+    if any(pane.session == session for pane in panes):
+        raise WitnessError(f"session {session} is there", "end it first")
+    ref = f"refs/heads/{branch}"
+    there = tools.git.run(None, "rev-parse", "--verify", "--quiet", ref) if branch else None
+    if there is not None and there.ok and there.text().strip() != retirement.tip:
+        raise WitnessError(f"branch {branch} has moved since", "rename it first: git branch -m")
+
+
+def _is_brought_back(inside: str) -> bool:
+    """Tell which of the old admin folder's files the new one takes over: not those that name its own place."""
+    own_place = ("gitdir", "commondir", "HEAD", "locked", "refs")
+    return inside.partition("/")[0] not in own_place and not inside.endswith(".lock")
+
+
+def _put_file(host: Host, target: str, content: bytes, mode: str, bits) -> None:
+    host.make_folder(os.path.dirname(target), 0o755)
+    if os.path.islink(target) or (mode == "120000" and os.path.lexists(target)):
+        host.remove(target)
+    if mode == "120000":
+        os.symlink(os.fsdecode(content), target)
+        return
+    host.write(target, content, mode=bits if bits is not None else 0o755 if mode == "100755" else 0o644)
+
+
+def _write_back(tools: Tools, tree: Worktree, commit: str, meta: dict) -> None:
+    git = tools.git
+    for record in git.ask(None, "ls-tree", "-r", "-z", commit, "files/", "admin/").split(b"\0"):
+        about, _, place = record.partition(b"\t")
+        if not place:
+            continue
+        mode, _, name = about.decode().split()
+        where, _, inside = os.fsdecode(place).partition("/")
+        if where == "admin" and not _is_brought_back(inside):
+            continue
+        target = os.path.join(tree.path if where == "files" else tree.admin, inside)
+        content = git.ask(None, "cat-file", "blob", name)
+        _put_file(tools.host, target, content, mode, meta["modes"].get(inside) if where == "files" else None)
+    for path in meta["deleted"]:
+        target = os.path.join(tree.path, path)
+        if os.path.lexists(target):
+            tools.host.remove(target)
+    kept = os.path.join(tools.rig.state, "rescued", meta["retirement"].id)
+    for path in meta["precious"]:
+        _put_file(
+            tools.host,
+            os.path.join(tree.path, path),
+            tools.host.read(os.path.join(kept, path), 1 << 30) or b"",
+            "100644",
+            0o600,
+        )
+
+
+def _bring_ignored(tools: Tools, retirement: Retirement, tree: Worktree) -> None:
+    """Bring back from the kept folder what git ignores, while it is there."""
+    kept = os.path.join(tools.rig.state, "retiring", retirement.id.replace("/", ".") + ".kept")
+    if not os.path.isdir(kept):
+        return
+    for folder, folders, files in os.walk(kept):
+        inside = os.path.relpath(folder, kept)
+        for name in [*files, *(one for one in folders if os.path.islink(os.path.join(folder, one)))]:
+            source, target = os.path.join(folder, name), os.path.normpath(os.path.join(tree.path, inside, name))
+            if (inside, name) == (os.curdir, ".git") or os.path.lexists(target):
+                continue
+            if os.path.islink(source):
+                _put_file(tools.host, target, os.fsencode(os.readlink(source)), "120000", None)
+            elif os.path.isfile(source):
+                bits = stat.S_IMODE(os.lstat(source).st_mode)
+                _put_file(tools.host, target, tools.host.read(source, 1 << 34) or b"", "100644", bits)
+
+
+def recover_worktree(tools: Tools, name: str, at: str = "") -> dict:
+    """Bring a retired polecat's worktree back: branch, files, index, deletions, modes, unfinished operations.
+
+    Raises:
+        WitnessError: nothing of that name, or something stands in its place.
+    """
+    git, rig = tools.git, tools.rig
+    rows = [row for row in list_retired(tools) if row["name"] == name and (not at or at in row["ref"])]
+    if not rows:
+        raise WitnessError(f"nobody called {name}{'@' + at if at else ''} was retired", "`witness retired` lists them")
+    commit = rows[0]["commit"]
+    meta = read_meta(git, commit)
+    retirement = meta["retirement"]
+    _refuse_to_overwrite(tools, retirement, meta["branch"])
+    path, branch = retirement.path, meta["branch"]
+    tools.host.make_folder(os.path.dirname(path), 0o755)
+    if branch and git.test(None, "show-ref", "--verify", "--quiet", f"refs/heads/{branch}"):
+        git.change(None, "worktree", "add", "--quiet", path, branch)
+    elif branch:
+        git.change(None, "worktree", "add", "--quiet", "--no-track", "-b", branch, path, retirement.tip)
+    else:
+        git.change(
+            None, "worktree", "add", "--quiet", "--detach", path, f"{commit}^1" if not meta["head"] else meta["head"]
+        )
+    tree = read_worktree(rig, name)
+    if not isinstance(tree, Worktree):
+        raise ToolError(f"{path} did not come back: {tree or 'it is not there'}")
+    _write_back(tools, tree, commit, meta)
+    _bring_ignored(tools, retirement, tree)
+    return {"name": name, "path": tree.path, "ref": rows[0]["ref"], "commit": commit, "branch": branch or None}
+
+
+# ====================================================================================================
+# room: spawner — a worker is made outside the tick, by a recorded child that tells how it ended
+# ====================================================================================================
+#
+# The child holds SPAWN_LOCK_FILE for its life, so whether it lives can be asked without its pid, also after our own
+# crash; SPAWN_FILE says who it is and how it ended. Each of its steps finds what an earlier try has left.
+
+
+def worker_environment(rig: Rig, name: str, issue: str) -> dict:
+    """Return what an agent is told of its place."""
+    return {
+        "GT_RIG": rig.name,
+        "GT_POLECAT": name,
+        "WITNESS_RIG": rig.path,
+        "WITNESS_POLECAT": name,
+        "WITNESS_ISSUE": issue,
+        "WITNESS_COMMAND": rig.agents_path,
+    }
+
+
+def fill_command(template, rig: Rig, name: str, issue: str, title: str, path: str) -> tuple:
+    """Return agent_command with its places filled, each still one word; braces in a title stay text."""
+    values = {"rig": rig.name, "name": name, "issue": issue, "title": title, "worktree": path}
+    return tuple(
+        re.sub(r"\{(rig|name|issue|title|worktree)\}", lambda match: values[match.group(1)], word) for word in template
+    )
+
+
+def start_agent(tools: Tools, name: str, issue: str, title: str, path: str) -> str:
+    """Start the agent's session in its worktree; return "" or why not."""
+    rig, config = tools.rig, tools.config
+    argv = fill_command(config.agent_command, rig, name, issue, title, path)
+    session = session_for(config.session_name, rig.name, name)
+    ran = tools.tmux.start_session(session, path, argv, worker_environment(rig, name, issue))
+    return "" if ran.ok else ran.reason()
+
+
+def start_spawn_child(store: Store, order: dict) -> str:
+    """Start the child that carries out a spawn order; return "" or why it could not be started."""
+    import subprocess
+
+    fd = take_lock(store.path(SPAWN_LOCK_FILE))
+    if fd is None:
+        return "another spawn still runs"
+    try:
+        store.host.remove(store.path(SPAWN_FILE))
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-S", os.path.abspath(__file__), "_spawn", str(fd)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            pass_fds=(fd,),
+            start_new_session=True,
+        )
+        child.stdin.write(json.dumps(order).encode())
+        child.stdin.close()
+    except OSError as error:
+        return f"the spawn child could not be started: {error.strerror}"
+    finally:
+        os.close(fd)  # the child's copy keeps the lock
+    return ""
+
+
+def _watch_birth(tools: Tools, session: str) -> str:
+    """See that a new session still lives a moment later; most wrong commands end at once."""
+    for _ in range(2):
+        tools.host.pause(0.5)
+        panes = tools.tmux.list_panes()
+        if isinstance(panes, str):
+            return panes
+        if not any(pane.session == session and not pane.dead for pane in panes):
+            return f"the agent ended at once: {clean_line(' '.join(tools.config.agent_command), 120)}"
+    return ""
+
+
+def _make_worker(tools: Tools, order: dict, tell) -> tuple:
+    """Return (fault, reason); ("", "") is a worker that lives."""
+    name, branch = order["name"], order["branch"]
+    path = os.path.join(tools.rig.polecats, name)
+    sight = read_worktree(tools.rig, name)
+    if sight is None:
+        commit, reason = fetch_start_point(tools.git, tools.config)
+        if reason:
+            return "host", reason
+        tell(commit=commit)
+        reason = add_worktree(tools.git, path, branch, commit)
+        if reason:
+            return "tool", reason
+        sight = read_worktree(tools.rig, name)
+        if isinstance(sight, Worktree):
+            tell(birth=read_birth(tools.git, sight))
+    if not isinstance(sight, Worktree) or sight.trouble:
+        return "tool", f"{path}: {sight.trouble if isinstance(sight, Worktree) else sight or 'it is not there'}"
+    session = session_for(tools.config.session_name, tools.rig.name, name)
+    panes = tools.tmux.list_panes()
+    if isinstance(panes, str):
+        return "tool", panes
+    if not any(pane.session == session for pane in panes):
+        reason = start_agent(tools, name, order["issue"], order["title"], sight.path)
+        if reason:
+            return "tool", reason
+    return "", _watch_birth(tools, session)
+
+
+def run_spawn_child(host: Host, fd: int, order: dict) -> int:
+    """Be the spawn child: fetch, worktree, session, then see that the worker lives; say all of it in SPAWN_FILE."""
+    os.set_inheritable(fd, False)  # a tmux server started from here must not keep the lock for life
+    rig = load_value(Rig, order["rig"])
+    config = Config({**order["config"]}, {})
+    tools = make_tools(host, rig, config)
+    path = os.path.join(rig.state, SPAWN_FILE)
+    process = read_process(host, os.getpid())
+    note = {key: order[key] for key in ("issue", "name", "branch")}
+    note.update(pid=os.getpid(), start=process.start if process else 0, at=rfc3339(host.now()), ok=None)
+
+    def tell(**changes) -> None:
+        note.update(changes)
+        host.write(path, (json.dumps(note, sort_keys=True) + "\n").encode("utf-8", "surrogateescape"))
+
+    tell()
+    fault, reason = _make_worker(tools, order, tell)
+    tell(ok=not reason, reason=reason, fault=fault)
+    return EXIT_FAILED if reason else EXIT_OK
+
+
+def read_spawn(store: Store) -> SpawnSight | None:
+    """Return the spawn child as it is now, None where nothing is known of one."""
+    busy = is_locked(store.path(SPAWN_LOCK_FILE))
+    data = read_object(store.host, store.path(SPAWN_FILE))
+    if not data and not busy:
+        return None
+    return SpawnSight(
+        alive=busy is not False,
+        issue=str(data.get("issue", "")),
+        name=str(data.get("name", "")),
+        pid=int(data.get("pid", 0)),
+        start=int(data.get("start", 0)),
+        at=parse_rfc3339(data.get("at", "")),
+        ok=data.get("ok"),
+        reason=str(data.get("reason", "")),
+        fault=str(data.get("fault", "")),
+        branch=str(data.get("branch", "")),
+        commit=str(data.get("commit", "")),
+        birth=freeze(data.get("birth", [])),
+    )
+
+
+# ====================================================================================================
+# FLOOR: running
+# ====================================================================================================
+
+# ====================================================================================================
+# room: observe — one look at everything; a look that fails is a value
+# ====================================================================================================
+
+
+class Station:
+    """What one process holds to watch one rig: hands, settings, and what it carries from tick to tick."""
+
+    def __init__(self, host: Host, rig: Rig, config: Config) -> None:
+        self.host, self.rig = host, rig
+        self.store = Store(host, rig)
+        self.mailbox = Mailbox(host, rig)
+        self.tick_lock_fd = None
+        self.use(config)
+        self.actor = self.store.read_actor()
+        self.first = True
+        self.outcomes = ()
+        self.looks = {}
+        self.versions = {}
+        self.memory = Memory()  # the latest, also while actions are performed
+
+    def use(self, config: Config) -> None:
+        """Take settings into use."""
+        self.config = config
+        self.queue = LocalQueue(self.host, self.rig, find_backend(self.host, self.rig, config))
+        self.tools = make_tools(self.host, self.rig, config, self.tick_lock_fd)
+
+    def remember(self, memory: Memory) -> None:
+        """Save a memory, and keep it as the present one."""
+        self.store.save(memory)
+        self.memory = memory
+
+
+def _ask_version(station: Station, tool: str, argv) -> Port:
+    """Ask a tool's version once per process; asked again only while it does not answer."""
+    if tool not in station.versions:
+        ran = station.host.run(argv, station.config.tool_timeout)
+        match = re.search(r"\d+\.\d+\S*", ran.text()) if ran.ok else None
+        if match is None:
+            return Port(state=UNKNOWN, reason=ran.reason())
+        station.versions[tool] = match.group()
+    return Port(version=station.versions[tool])
+
+
+def list_worktrees(rig: Rig) -> tuple:
+    """Return (worktrees, (folder, reason) of what is none, why the folder cannot be read)."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(rig.polecats))
+    except FileNotFoundError:
+        return (), (), ""
+    except OSError as error:
+        return (), (), f"{rig.polecats}: {error.strerror}"
+    worktrees, strangers = [], []
+    for name in names:
+        if name.startswith("."):
+            continue
+        found = read_worktree(rig, name)
+        if isinstance(found, Worktree):
+            worktrees.append(found)
+        elif found is not None:
+            strangers.append((clean_line(name, 80), found))
+    return tuple(worktrees), tuple(strangers), ""
+
+
+def _sight(station: Station, tree: Worktree, panes, memory: Memory) -> Sighting:
+    """Return one polecat as seen now; the recorded pane is its own, whatever else was split off beside it."""
+    if isinstance(panes, str):
+        return Sighting(name=tree.name, worktree=tree)
+    host = station.host
+    session = session_for(station.config.session_name, station.rig.name, tree.name)
+    track = memory.polecats.get(tree.name, Track())
+    own = tuple(pane for pane in panes if pane.session == session)
+    if not own:
+        lives = is_same_process(host, track.pane_pid, track.pane_start) is True
+        return Sighting(name=tree.name, worktree=tree, session=ABSENT, process_lives=lives)
+    pane = next((one for one in own if one.pane_id == track.pane_id and instance_of(one) == track.instance), None)
+    pane = pane or min(own, key=lambda one: int(one.pane_id[1:]))
+    start = track.pane_start if (track.pane_pid, track.instance) == (pane.pid, instance_of(pane)) else 0
+    if not start:
+        try:
+            process = read_process(host, pane.pid)
+            start = process.start if process is not None else 0
+        except OSError:
+            start = 0
+    return Sighting(
+        name=tree.name,
+        worktree=tree,
+        session=PRESENT,
+        panes=own,
+        pane=pane,
+        pane_start=start,
+        shell=judge_shell(host, pane),
+    )
+
+
+def observe(station: Station, memory: Memory, gap: bool = False, **wish) -> Observation:
+    """Look at everything once: one tmux call, no git call; the rest are files.
+
+    wish: person, duties, only, force of a one-shot command.
+    """
+    host, rig, store = station.host, station.rig, station.store
+    panes = station.tools.tmux.list_panes()
+    ports = {"tmux": Port(state=UNKNOWN, reason=panes) if isinstance(panes, str) else Port()}
+    ports["git"] = _ask_version(station, "git", ("git", "--version"))
+    if ports["tmux"].state == PRESENT:
+        ports["tmux"] = _ask_version(station, "tmux", ("tmux", "-V"))
+    issues, bad_lines, ports["queue"] = station.queue.read_issues()
+    known = {mail for request in memory.requests.values() for mail in request.mails}
+    mails, waiting, ports["mailbox"] = station.mailbox.read_inbox(known)
+    holds = store.read_holds()
+    worktrees, strangers, trouble = list_worktrees(rig)
+    if trouble:
+        ports["git"] = Port(state=UNKNOWN, reason=trouble)
+    now = host.now()
+    return Observation(
+        now=now,
+        day=time.strftime("%Y-%m-%d", time.localtime(now)),
+        rig=rig.name,
+        first=station.first,
+        gap=gap,
+        ports=ports,
+        sightings={one.name: _sight(station, one, panes, memory) for one in worktrees},
+        strangers=strangers,
+        looks=station.looks,
+        outcomes=station.outcomes,
+        mails=mails,
+        mails_waiting=waiting,
+        issues=issues,
+        bad_lines=bad_lines,
+        claims=station.queue.read_claims(),
+        spawn=read_spawn(store),
+        load=read_load(rig.path),
+        paused=holds["paused"],
+        holds=holds["holds"],
+        resumed_at=holds["resumed_at"],
+        actor=station.actor,
+        command=rig.agents_path,
+        **wish,
+    )
+
+
+# ====================================================================================================
+# room: perform — each action once; what came of it is a value
+# ====================================================================================================
+
+
+def _outcome(station: Station, kind: str, action: Action, ok: bool, detail: str = "", **data) -> Outcome:
+    return Outcome(kind=kind, subject=action.subject, ok=ok, at=station.host.now(), detail=detail, data=data)
+
+
+def _perform_look(station: Station, action: LookTwice) -> Outcome:
+    tools, now = station.tools, station.host.now()
+    tree = read_worktree(station.rig, action.subject)
+    if not isinstance(tree, Worktree) or tree.trouble:
+        reason = tree.trouble if isinstance(tree, Worktree) else tree or "it is gone"
+        look = Look(name=action.subject, at=now, ok=False, reason=reason)
+    else:
+        try:
+            changed, files_at = changed_files(tools.git, tree)
+            screen = (tools.tmux.screen(action.pane_id) or "") if action.pane_id else ""
+            look = Look(name=action.subject, at=now, ok=True, files_at=files_at, changed=len(changed), screen=screen)
+        except ToolError as error:
+            look = Look(name=action.subject, at=now, ok=False, reason=error.message)
+    station.looks = {**station.looks, action.subject: look}
+    return _outcome(station, "look", action, look.ok, look.reason)
+
+
+def _squeeze(text: str) -> str:
+    return re.sub(r"\W+", "", text)
+
+
+def _wait_for_screen(station: Station, pane: Pane, accept) -> bool:
+    for _ in range(10):
+        screen = station.tools.tmux.screen(pane.pane_id)
+        if screen is not None and accept(screen):
+            return True
+        station.host.pause(0.1)
+    return False
+
+
+def _find_typable(station: Station, action: Nudge) -> tuple:
+    """Return (the pane as it is now, "") if it may be typed into, else (None, why not)."""
+    panes = station.tools.tmux.list_panes()
+    if isinstance(panes, str):
+        return None, panes
+    wanted = action.pane
+    pane = next((one for one in panes if wanted is not None and one.pane_id == wanted.pane_id), None)
+    if pane is None or (instance_of(pane), pane.pid) != (instance_of(wanted), wanted.pid):
+        return None, "the pane is gone"
+    if pane.dead or pane.in_mode:
+        return None, "the pane has ended" if pane.dead else "the pane is in copy mode"
+    if pane.command.lstrip("-") in NEVER_TYPE or pane.command not in action.agents:
+        return None, f"{clean_line(pane.command, 40)} is in front, which was not seen as the agent"
+    if pane.attached:
+        persons = station.tools.tmux.count_persons(pane.session_id)
+        if persons:
+            return None, persons if isinstance(persons, str) else "a person is attached"
+    return pane, ""
+
+
+def _type_nudge(station: Station, action: Nudge) -> tuple:
+    """Paste a nudge into the agent's pane and see that it arrived; (delivered, how it went).
+
+    Everything is looked at again right before, for the agent may have exited since: then a shell would run the words.
+    One pane is typed into by one Witness at a time because the tick lock is held.
+    """
+    tmux = station.tools.tmux
+    pane, refusal = _find_typable(station, action)
+    if pane is None:
+        return False, f"not typed: {refusal}"
+    before = tmux.screen(pane.pane_id)
+    text = clean_line(action.text, 1000)
+    pasted = tmux.paste(pane.pane_id, text, f"witness-{pane.pane_id[1:]}")
+    if not pasted.ok:
+        return False, f"not typed: {pasted.reason()}"
+    shown = _wait_for_screen(station, pane, lambda screen: _squeeze(text)[:60] in _squeeze(screen))
+    if _find_typable(station, action)[0] is None:
+        return True, "unconfirmed: pasted, but the pane changed before Enter"
+    middle = tmux.screen(pane.pane_id)
+    entered = tmux.enter(pane.pane_id)
+    if not entered.ok:
+        return True, f"unconfirmed: pasted, Enter failed: {entered.reason()}"
+    moved = _wait_for_screen(station, pane, lambda screen: screen not in (middle, before))
+    if shown and moved:
+        return True, "delivered to the pane"
+    return True, "unconfirmed: typed, " + ("nothing moved after Enter" if shown else "but it did not show")
+
+
+def _perform_nudge(station: Station, action: Nudge) -> Outcome:
+    details, delivered = [], False
+    for way in action.via.split(","):
+        if way == "pane":
+            delivered, detail = _type_nudge(station, action)
+        else:
+            subject, body = "NUDGE: " + action.subject, action.text
+            key = f"nudge.{action.subject}.{int(station.host.now())}"
+            station.mailbox.deliver(f"{station.rig.name}/{action.subject}", subject, body, key)
+            delivered, detail = True, "delivered by mail"
+        details.append(detail)
+        if delivered:
+            break
+    return _outcome(station, "nudge", action, delivered, "; ".join(details))
+
+
+def _perform_letter(station: Station, action: SendLetter) -> Outcome:
+    """Send a letter over every sink that is configured; it counts as sent when each of them took it."""
+    letter, failed, mailed = action.letter, [], action.letter.mailed
+    if not mailed:
+        try:
+            station.mailbox.deliver(letter.to, letter.subject, letter.body, action.subject)
+            mailed = True
+        except (OSError, WitnessError) as error:
+            failed.append(f"mail to {letter.to}: {error}")
+    command = station.config.escalate_command
+    if letter.command and command:
+        told = {
+            "rig": station.rig.name,
+            "path": station.rig.path,
+            "to": letter.to,
+            "subject": letter.subject,
+            "body": letter.body,
+            "at": rfc3339(letter.at),
+            "key": action.subject,
+        }
+        ran = station.host.run(command, station.config.tool_timeout, stdin=json.dumps(told).encode())
+        if not ran.ok:
+            failed.append(ran.reason())
+    station.store.tell("letter", letter.to, letter.subject + (f" - not sent: {'; '.join(failed)}" if failed else ""))
+    return _outcome(station, "letter", action, not failed, "; ".join(failed), mailed=mailed)
+
+
+def _perform_ack(station: Station, action: AckMail) -> Outcome:
+    station.mailbox.acknowledge(action.subject)
+    return _outcome(station, "ack", action, True)
+
+
+def _perform_restart(station: Station, action: Restart) -> Outcome:
+    tools = station.tools
+    tree = read_worktree(station.rig, action.subject)
+    session = session_for(station.config.session_name, station.rig.name, action.subject)
+    panes = tools.tmux.list_panes()
+    reason = panes if isinstance(panes, str) else ""
+    if not isinstance(tree, Worktree) or tree.trouble:
+        reason = "its worktree cannot be used"
+    elif not reason:
+        own = [pane for pane in panes if pane.session == session]
+        if any(pane.attached for pane in own) or len(own) > 1:
+            reason = "its session is in use: a client is attached, or it has other panes"
+        elif own and not own[0].dead and judge_shell(station.host, own[0]) != "interactive":
+            reason = "something runs in its pane again"
+        elif own:
+            tools.tmux.kill_session(own[0].session_id)  # only a shell or a dead pane: its name must be free
+    reason = reason or start_agent(tools, action.subject, action.issue, action.title, tree.path)
+    station.store.tell("restarted", action.subject, reason or action.why)
+    return _outcome(station, "restart", action, not reason, reason)
+
+
+def _settle_claim(station: Station, retirement: Retirement, outcome: Outcome) -> None:
+    """Hand an issue over: closed where its work is on the default branch, set free where there was none."""
+    claim = (station.queue.read_claims() or {}).get(retirement.issue)
+    if claim is None or claim.actor != station.actor or claim.name != retirement.name:
+        return
+    claim = claim.but(ref=outcome.data.get("ref") or "", tip=outcome.data.get("tip") or "", state="handed-over")
+    if outcome.data.get("no_commits"):
+        claim = claim.but(state="released")
+    elif outcome.data.get("merged") and station.config.close_merged:
+        station.queue.close(claim.issue, f"merged; {claim.ref}")
+        claim = claim.but(state="closed")
+    station.queue.change_claim(claim)
+
+
+def _perform_retire(station: Station, action: Retire) -> Outcome:
+    def record(retirement: Retirement) -> None:
+        table = {**station.memory.retirements, retirement.name: retirement}
+        station.remember(station.memory.but(retirements=table))
+
+    outcome = retire_worktree(station.tools, action.retirement, record)
+    if outcome.data.get("result") == "retired" and action.retirement.issue:
+        _settle_claim(station, action.retirement, outcome)
+    return outcome
+
+
+def _perform_start_spawn(station: Station, action: StartSpawn) -> Outcome:
+    """Claim, then start the child; anything that keeps it from starting ends the spawn here."""
+    issue, rig, tools = action.issue, station.rig, station.tools
+    branch = f"polecat/{action.name}"
+    claims = station.queue.read_claims() or {}
+    if issue.id not in claims:
+        # No record although something of it exists: the state folder was lost, and the work may be done already.
+        prefixes = (f"refs/heads/{branch}", RETIRED_REFS + action.name + "/")
+        left = next(
+            (ref for ref, _ in list_refs(tools.git, "refs/") if ref == prefixes[0] or ref.startswith(prefixes[1])), ""
+        )
+        if left:
+            return _outcome(station, "spawn", action, False, f"{left} is there from an earlier worker", fault="taken")
+    elif claims[issue.id].branch and claims[issue.id].name == action.name:
+        branch = claims[issue.id].branch
+    claim = Claim(
+        issue=issue.id,
+        actor=station.actor,
+        at=station.host.now(),
+        name=action.name,
+        branch=branch,
+        by_hand=action.by_hand,
+    )
+    holder = station.queue.claim(claim)
+    if holder:
+        return _outcome(station, "spawn", action, False, f"claimed by {holder}", fault="host")
+    order = {
+        "rig": dump_value(rig),
+        "config": station.config.values,
+        "issue": issue.id,
+        "title": issue.title,
+        "name": action.name,
+        "branch": branch,
+    }
+    reason = start_spawn_child(station.store, order)
+    if reason:
+        station.queue.change_claim(claim.but(state="released"))
+        return _outcome(station, "spawn", action, False, reason, fault="host")
+    return _outcome(station, "spawn-started", action, True)
+
+
+def _perform_end_spawn(station: Station, action: EndSpawn) -> Outcome:
+    """Settle a spawn by its effects: what it says of itself matters less than what is there."""
+    import signal
+
+    sight, host = action.sight, station.host
+    if action.overdue:
+        end_process(sight.pid, sight.start, signal.SIGTERM, host)
+        host.pause(KILL_GRACE_S)
+        end_process(sight.pid, sight.start, signal.SIGKILL, host)
+        sight = read_spawn(station.store) or sight
+    claim = (station.queue.read_claims() or {}).get(action.subject)
+    name = claim.name if claim is not None else sight.name
+    panes = station.tools.tmux.list_panes()
+    if isinstance(panes, str):
+        return _outcome(station, "spawn-unsettled", action, False, panes)
+    session = session_for(station.config.session_name, station.rig.name, name)
+    alive = any(pane.session == session and not pane.dead for pane in panes)
+    tree = read_worktree(station.rig, name) if name else None
+    left = alive or tree is not None
+    reason = "" if alive and tree is not None else sight.reason or action.why or "no worker came of it"
+    if claim is not None and claim.state in ("claimed", "failed"):
+        state = "working" if not reason else "failed" if left else "released"
+        own = sight.issue == claim.issue
+        station.queue.change_claim(
+            claim.but(
+                state=state,
+                start=claim.start or (sight.commit if own else ""),
+                birth=claim.birth or (sight.birth if own else ()),
+            )
+        )
+    host.remove(station.store.path(SPAWN_FILE))
+    return _outcome(station, "spawn", action, not reason, reason, name=name, fault=sight.fault if reason else "")
+
+
+def _perform_check_merged(station: Station, action: CheckMerged) -> Outcome:
+    claim, git = action.claim, station.tools.git
+    issues, _, _ = station.queue.read_issues()
+    status = next((issue.status for issue in issues or () if issue.id == claim.issue), "")
+    if status in CLOSED:
+        station.queue.change_claim(claim.but(state="closed"))  # so that a later reopening frees it
+        return _outcome(station, "merged", action, True, "closed already")
+    default = default_branch(git, station.config)
+    how = is_on_default(git, claim.tip, default) if claim.tip and default else None
+    if how:
+        station.queue.close(claim.issue, f"merged into {default}")
+        station.queue.change_claim(claim.but(state="closed"))
+        station.store.tell("closed", claim.issue, f"its work is on {default} ({how})")
+    return _outcome(station, "merged", action, bool(how), how or "not on the default branch")
+
+
+def _perform_sweep(station: Station, action: SweepTrash) -> Outcome:
+    swept = sweep_trash(station.tools, station.host.now())
+    for one in swept:
+        station.store.tell("swept", "kept folder", str(one))
+    return _outcome(station, "sweep", action, True)
+
+
+PERFORM = {
+    LookTwice: _perform_look,
+    Nudge: _perform_nudge,
+    SendLetter: _perform_letter,
+    AckMail: _perform_ack,
+    Restart: _perform_restart,
+    Retire: _perform_retire,
+    StartSpawn: _perform_start_spawn,
+    EndSpawn: _perform_end_spawn,
+    CheckMerged: _perform_check_merged,
+    SweepTrash: _perform_sweep,
+}
+# The kind of outcome that an action which raised is settled as.
+OUTCOME_KIND = {
+    LookTwice: "look",
+    Nudge: "nudge",
+    SendLetter: "letter",
+    AckMail: "ack",
+    Restart: "restart",
+    Retire: "retire",
+    StartSpawn: "spawn",
+    EndSpawn: "spawn-unsettled",
+    CheckMerged: "merged",
+    SweepTrash: "sweep",
+}
+
+
+def perform(station: Station, action: Action) -> Outcome:
+    """Do one action and return its outcome; a failure we expect is an outcome too."""
+    kind = type(action)
+    try:
+        return PERFORM[kind](station, action)
+    except (OSError, WitnessError) as error:
+        text = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else error.line()
+        return _outcome(station, OUTCOME_KIND[kind], action, False, clean_line(text, 300))
+
+
+# ====================================================================================================
+# room: loop — observe, decide, save, perform, wait; the only place that catches what nobody expected
+# ====================================================================================================
+
+
+def take_tick_lock(station: Station, wait_s: float) -> int:
+    """Take the lock that makes ticks one at a time, daemon or one-shot.
+
+    Raises:
+        BusyError: another tick takes longer than wait_s.
+    """
+    fd = take_lock(station.store.path(TICK_LOCK_FILE), wait_s)
+    if fd is None:
+        raise BusyError("another Witness is acting on this rig right now", "try again in a moment")
+    station.tick_lock_fd = fd
+    station.tools = make_tools(station.host, station.rig, station.config, fd)
+    return fd
+
+
+def _take_up(station: Station, memory: Memory) -> Memory:
+    """Add unfinished retirements that git knows of and the memory does not: the memory was lost."""
+    known = {retirement.id for retirement in memory.retirements.values()}
+    try:
+        found = find_unfinished(station.tools, known)
+    except ToolError as error:
+        station.store.tell("degraded", "git", error.message)
+        return memory
+    for retirement in found:
+        if retirement.name not in memory.retirements:
+            station.store.tell("taken-up", retirement.name, f"unfinished retirement {retirement.id}")
+            memory = memory.but(retirements={**memory.retirements, retirement.name: retirement})
+    return memory
+
+
+def run_round(station: Station, gap: bool = False, act: bool = True, guard=None, **wish):
+    """Do one round under the tick lock and return (observation, decision, outcomes).
+
+    guard is asked right before each action and raises where nothing may be done any more. Without act nothing is
+    saved and only second looks, which change nothing, are performed.
+    """
+    memory = station.store.load()
+    if station.first:
+        memory = _take_up(station, memory)
+    station.memory = memory
+    seen = observe(station, memory, gap, **wish)
+    decision = decide(seen, memory, station.config)
+    station.looks = {}
+    if act:
+        station.remember(decision.memory)
+        for event in decision.events:
+            station.store.tell(*event)
+    outcomes = []
+    for action in decision.actions:
+        if not act and not isinstance(action, LookTwice):
+            continue
+        if guard is not None:
+            guard(action)
+        if act and not isinstance(action, (LookTwice, SweepTrash)):
+            station.store.log(describe(action))
+        outcomes.append(perform(station, action))
+    station.outcomes = tuple(outcomes)
+    station.first = False
+    return seen, decision.but(memory=station.memory if act else decision.memory), outcomes
+
+
+def asks_for_more(outcomes) -> bool:
+    """Tell whether the outcomes should be weighed at once rather than at the next interval."""
+    return any(outcome.kind != "sweep" for outcome in outcomes)
+
+
+class StopActingError(Exception):
+    """The daemon must do nothing more and end."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class Loop:
+    """The daemon's main loop."""
+
+    def __init__(self, station: Station, lock_fd: int, reload_config, notify) -> None:
+        self.station = station
+        self.lock_fd = lock_fd
+        self.reload_config = reload_config
+        self.notify = notify
+        self.caught = []
+        self.stopping = ""
+        self.troubles = 0
+        self.wake_fd = -1
+        self.watched = ""
+
+    def install_signals(self) -> None:
+        """Let signals be queued: handlers only note the number, the wait wakes and handles it."""
+        import signal
+
+        self.wake_fd, write_fd = os.pipe()
+        for fd in (self.wake_fd, write_fd):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+        for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGIO"):
+            signal.signal(getattr(signal, name), lambda number, _: self.caught.append(number))
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+
+    def watch_mailbox(self) -> None:
+        """Let a new mail wake the wait at once, where the kernel can tell (Linux F_NOTIFY); else the interval does."""
+        import fcntl
+
+        if not hasattr(fcntl, "F_NOTIFY"):
+            return
+        try:
+            folder = os.path.join(self.station.mailbox.folder(self.station.mailbox.address), "new")
+            if self.watched != folder:
+                fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                fcntl.fcntl(fd, fcntl.F_NOTIFY, fcntl.DN_CREATE | fcntl.DN_RENAME | fcntl.DN_MULTISHOT)
+                self.watched = folder  # the descriptor stays open: the notice goes with it
+        except OSError:
+            return
+
+    def run(self) -> int:
+        """Tick until told to stop; return the exit status."""
+        station, host = self.station, self.station.host
+        self.watch_mailbox()
+        gap, rounds = False, 0
+        while not self.stopping:
+            more, due_at = self._tick(gap)
+            rounds = rounds + 1 if more else 0
+            wait_s = 0.0 if more and rounds <= FOLLOW_UPS else max(0.05, due_at - host.now())
+            gap = self._wait(min(wait_s, station.config.interval))
+        self.notify("STOPPING=1")
+        station.store.tell("stopped", "daemon", self.stopping)
+        return EXIT_OK
+
+    def _tick(self, gap: bool) -> tuple:
+        """Do one tick; (ask again at once, when the next is due). Whatever it raises, the daemon goes on."""
+        station = self.station
+        host, interval = station.host, station.config.interval
+        fd = None
+        try:
+            fd = take_tick_lock(station, interval)
+            seen, decision, outcomes = run_round(station, gap, guard=self._guard)
+            self.troubles = 0
+            due_at = next_deadline(decision, seen, station.config)
+            self._show(seen, decision, due_at)
+            self.notify(f"WATCHDOG=1\nSTATUS={len(decision.verdicts)} polecats")
+            return asks_for_more(outcomes), due_at
+        except BusyError:
+            return False, host.now() + 1
+        except StateError as error:
+            self._complain(error.line())
+        except StopActingError as stop:
+            self.stopping = stop.why
+        except Exception:  # noqa: BLE001
+            # The one place that catches what nobody expected: a watchdog that dies of a bug watches nobody.
+            import traceback
+
+            self._complain("bug: " + traceback.format_exc())
+            self._escalate_bug()
+        finally:
+            if fd is not None:
+                station.tick_lock_fd = None
+                os.close(fd)
+        self.troubles += 1
+        station.outcomes, station.looks = (), {}
+        return False, host.now() + min(interval * 2 ** min(self.troubles, 5), max(interval, 600))
+
+    def _complain(self, text: str) -> None:
+        self.station.store.log(text)
+
+    def _escalate_bug(self) -> None:
+        """Tell a person once of a tick that failed by a bug of ours."""
+        station = self.station
+        try:
+            memory = station.store.load()
+            station.remember(memory.but(exceptions=memory.exceptions + 1))
+            body = f"A tick failed unexpectedly; the traceback is in {station.store.path(LOG_FILE)}. It goes on."
+            key = f"bug.{memory.started_at:.0f}"
+            station.mailbox.deliver(station.config.mayor, f"ESCALATION: Witness of {station.rig.name}", body, key)
+        except (OSError, WitnessError) as error:
+            station.store.log(f"and it could not be escalated: {error}")
+
+    def _guard(self, action: Action) -> None:
+        """Stop acting where the lock file is gone or another's, or a stop was asked for meanwhile."""
+        import signal
+
+        path = self.station.store.path(LOCK_FILE)
+        try:
+            held, there = os.fstat(self.lock_fd), os.stat(path)
+            ours = (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)
+        except OSError:
+            ours = False
+        if not ours:
+            raise StopActingError(f"{path} is gone or replaced: another Witness may be running")
+        if {signal.SIGTERM, signal.SIGINT} & set(self.caught):
+            raise StopActingError("asked to stop")
+        self._show_busy(action)
+
+    def _show(self, seen: Observation, decision: Decision, due_at: float) -> None:
+        # Slack: a loaded host is late, a tool may use its whole time-out; beyond that the daemon hangs.
+        slack_s = max(2 * self.station.config.interval, 10) + self.station.config.tool_timeout
+        view = report_tick(seen, decision, self.station.config, due_at + slack_s)
+        self.station.store.write_view({**view, "pid": os.getpid()})
+
+    def _show_busy(self, action: Action) -> None:
+        """Say before an action that takes long that it does, so that `status` does not call it hanging."""
+        if isinstance(action, (Retire, EndSpawn, SweepTrash)):
+            view = self.station.store.read_view()
+            expected_by_at = self.station.host.now() + 30 * self.station.config.tool_timeout
+            self.station.store.write_view({**view, "expected_by_at": rfc3339(expected_by_at)})
+            self.notify("WATCHDOG=1")
+
+    def _wait(self, wait_s: float) -> bool:
+        """Wait for time, a signal or mail; True after a gap: suspend, SIGSTOP or a clock jump."""
+        import select
+
+        mono, now = self.station.host.mono(), self.station.host.now()
+        if not self.caught:
+            try:
+                select.select([self.wake_fd], [], [], wait_s)
+                while os.read(self.wake_fd, 512):
+                    pass
+            except BlockingIOError:
+                pass
+        slept_s = max(self.station.host.mono() - mono, self.station.host.now() - now)
+        jumped_back = self.station.host.now() - now < -2
+        self._handle_signals()
+        return jumped_back or slept_s > wait_s + max(2 * self.station.config.interval, 10)
+
+    def _handle_signals(self) -> None:
+        import signal
+
+        while self.caught:
+            number = self.caught.pop(0)
+            if number in (signal.SIGTERM, signal.SIGINT):
+                self.stopping = f"got {signal.Signals(number).name}"
+            elif number == signal.SIGHUP:
+                self._reload()
+
+    def _reload(self) -> None:
+        """Take changed settings into use; bad ones leave the old in force, and it is said."""
+        self.notify("RELOADING=1")
+        try:
+            self.station.use(self.reload_config())
+            self.station.store.tell("reloaded", "settings", "the new settings are in force")
+        except ConfigError as error:
+            self.station.store.tell("reload-failed", "settings", f"{error.line()}; the old settings stay")
+        self.notify("READY=1")
+
+
+# ====================================================================================================
+# room: daemon — lock, double fork, readiness, PID file, notify; start, stop and status of it
+# ====================================================================================================
+#
+#   start        takes the lock -> fork -> setsid -> fork -> exec of this very file under -I -S, lock and pipe kept
+#   the daemon   reads its settings, writes its PID file, says "ready" into the pipe, and ticks
+#   start        reads "ready" (or why not), exits with that status
+
+
+class DaemonSight(Value):
+    """What is true of the daemon right now."""
+
+    verdict: str  # running, hanging, dead, not running, unknown
+    pid: int = 0
+    version: str = ""
+    started_at: float = 0.0
+    detail: str = ""
+    pid_fits: bool = False  # the recorded process is there, with the recorded start time
+
+
+def see_daemon(store: Store) -> DaemonSight:
+    """Tell whether the daemon runs: the lock is the truth, the PID file only says who."""
+    locked = is_locked(store.path(LOCK_FILE))
+    note = read_object(store.host, store.path(PID_FILE))
+    there = os.path.lexists(store.path(PID_FILE))
+    pid, start = note.get("pid"), note.get("start_time")
+    pid = pid if isinstance(pid, int) and 0 < pid < 1 << 31 else 0
+    fits = bool(pid) and is_same_process(store.host, pid, start if isinstance(start, int) else 0) is True
+    try:
+        started_at = parse_rfc3339(note.get("started_at") or "")
+    except (ValueError, AttributeError):
+        started_at = 0.0
+    about = {"pid": pid, "version": str(note.get("version", "")), "started_at": started_at, "pid_fits": fits}
+    if locked is None:
+        return DaemonSight(verdict="unknown", detail=f"{store.path(LOCK_FILE)} cannot be asked", **about)
+    if locked:
+        view = store.read_view()
+        expected_by_at = parse_rfc3339(str(view.get("expected_by_at") or "")) if view.get("pid") == pid else 0.0
+        if fits and expected_by_at and store.host.now() > expected_by_at:
+            late = span(store.host.now() - parse_rfc3339(view["last_tick_at"]))
+            return DaemonSight(verdict="hanging", detail=f"its last look was {late} ago", **about)
+        if not fits:
+            return DaemonSight(
+                verdict="running", detail="it is starting, or its PID file is not its own", **{**about, "pid": 0}
+            )
+        return DaemonSight(verdict="running", **about)
+    if there:
+        return DaemonSight(verdict="dead", detail="it ended without taking its PID file away", **about)
+    return DaemonSight(verdict="not running", **about)
+
+
+def _await_other(store: Store, timeout_s: float) -> tuple:
+    """Wait until the daemon another has started is ready: of twenty starts at once each succeeds."""
+    deadline = store.host.mono() + timeout_s
+    while store.host.mono() < deadline:
+        sight = see_daemon(store)
+        if sight.pid_fits and sight.verdict in ("running", "hanging"):
+            return EXIT_OK, f"already running (pid {sight.pid})"
+        if sight.verdict in ("not running", "dead"):
+            return EXIT_BUSY, "another start has just failed; try again, or see `witness logs`"
+        store.host.pause(0.02)
+    return EXIT_FAILED, f"the lock {store.path(LOCK_FILE)} is held, but no daemon says it is ready"
+
+
+def _read_ready(fd: int, timeout_s: float) -> str:
+    import select
+
+    said = b""
+    deadline = time.monotonic() + timeout_s
+    while not said.endswith(b"\n"):
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([fd], [], [], left)[0]:
+            break
+        piece = os.read(fd, 4096)
+        if not piece:
+            break
+        said += piece
+    os.close(fd)
+    return said.decode("utf-8", "replace").strip()
+
+
+def _become_daemon(store: Store, rig: Rig, sets, lock_fd: int, ready_fd: int) -> None:
+    """Be the first child: leave the session, fork again, and become the daemon by exec; never returns."""
+    try:
+        os.setsid()
+        if os.fork():
+            os._exit(0)  # not exit: nothing may be flushed or unlocked twice
+        os.chdir("/")  # our working directory must pin nobody's worktree
+        null = os.open(os.devnull, os.O_RDWR)
+        log = os.open(store.path(LOG_FILE), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        for fd, source in ((0, null), (1, log), (2, log)):
+            os.dup2(source, fd)
+        for fd in [int(name) for name in os.listdir("/dev/fd")]:  # what the caller left open is none of ours
+            if fd > 2 and fd not in (lock_fd, ready_fd):
+                try:
+                    os.close(fd)
+                except OSError:
+                    continue  # the one that listed the folder
+        os.set_inheritable(lock_fd, True)
+        os.set_inheritable(ready_fd, True)
+        words = ["_daemon", rig.path, rig.agents_path, str(lock_fd), str(ready_fd), *sets]
+        # -I -S: small, and immune to PYTHON* variables, to site-packages, and to the archive being replaced.
+        os.execv(  # noqa: S606
+            sys.executable, [sys.executable, "-I", "-S", os.path.abspath(__file__), *words]
+        )
+    except BaseException as error:  # noqa: BLE001 - whatever it is, a forked child must not run on as its parent
+        os.write(ready_fd, f"{EXIT_FAILED} the daemon could not be started: {error}\n".encode())
+    os._exit(EXIT_FAILED)
+
+
+def start_daemon(store: Store, rig: Rig, sets, timeout_s: float) -> tuple:
+    """Start the daemon and return (status, line): 0 only when it runs, whoever started it."""
+    lock_fd = take_lock(store.path(LOCK_FILE), 0.2)  # a passing `status` holds it for a moment
+    if lock_fd is None:
+        return _await_other(store, timeout_s)
+    store.change_holds(stopped=None)
+    read_fd, write_fd = os.pipe()
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        _become_daemon(store, rig, sets, lock_fd, write_fd)
+    os.close(write_fd)
+    os.close(lock_fd)
+    os.waitpid(child, 0)
+    said = _read_ready(read_fd, timeout_s)
+    if said.startswith("ready "):
+        return EXIT_OK, f"started (pid {said.split()[1]}), rig {rig.name} in {rig.path}"
+    status, _, line = said.partition(" ")
+    if not status.isdigit():
+        return EXIT_FAILED, f"the daemon did not come up within {span(timeout_s)}; see {store.path(LOG_FILE)}"
+    return int(status), line
+
+
+def make_notifier():
+    """Return a function that tells systemd (sd_notify) how we are; does nothing without NOTIFY_SOCKET."""
+    address = os.environ.pop("NOTIFY_SOCKET", "")
+
+    def notify(text: str) -> None:
+        if not address.startswith(("/", "@")):
+            return
+        import socket
+
+        target = "\0" + address[1:] if address.startswith("@") else address
+        if "RELOADING=1" in text:
+            text += f"\nMONOTONIC_USEC={time.monotonic_ns() // 1000}"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | getattr(socket, "SOCK_CLOEXEC", 0)) as channel:
+            try:
+                channel.sendto(text.encode(), target)
+            except OSError:
+                return  # a manager that does not listen must not end the watch
+
+    return notify
+
+
+def run_daemon(host: Host, rig: Rig, sets, lock_fd: int, ready_fd: int = -1) -> int:
+    """Be the daemon until stopped: lock held, readiness told once everything stands."""
+
+    def say(text: str) -> None:
+        if ready_fd >= 0:
+            os.write(ready_fd, (text + "\n").encode("utf-8", "replace"))
+            os.close(ready_fd)
+
+    os.set_inheritable(lock_fd, False)
+    store = Store(host, rig)
+    try:
+        config = store.read_config(os.environ, sets)
+        station = Station(host, rig, config)
+        process = read_process(host, os.getpid())
+        memory = store.load()
+        now = host.now()
+        store.save(memory.but(state="running", pid=os.getpid(), started_at=now, rig_name=rig.name))
+        note = {
+            "pid": os.getpid(),
+            "start_time": process.start if process else 0,
+            "version": __version__,
+            "started_at": rfc3339(now),
+        }
+        loop = Loop(station, lock_fd, lambda: store.read_config(os.environ, sets), make_notifier())
+        loop.install_signals()
+        # From here on a hang shows: the first tick is expected in time although there was none yet.
+        store.write_view(
+            {
+                "pid": os.getpid(),
+                "last_tick_at": rfc3339(now),
+                "expected_by_at": rfc3339(now + max(2 * config.interval, 10) + 3 * config.tool_timeout),
+            }
+        )
+        host.write(store.path(PID_FILE), (json.dumps(note) + "\n").encode())
+    except WitnessError as error:
+        say(f"{error.status} {error.line()}")
+        raise
+    except OSError as error:
+        say(f"{EXIT_FAILED} {error}")
+        raise StateError(f"{error.filename or rig.state}: {error.strerror}") from None
+    store.tell("started", "daemon", f"version {__version__}, pid {os.getpid()}, backend {station.queue.backend}")
+    loop.notify("READY=1")
+    say(f"ready {os.getpid()}")
+    try:
+        status = loop.run()
+        store.save(store.load().but(state="stopped", pid=0))
+    finally:
+        if read_object(host, store.path(PID_FILE)).get("pid") == os.getpid():
+            host.remove(store.path(PID_FILE))
+    return status
+
+
+def stop_daemon(store: Store, timeout_s: float, force: bool) -> tuple:
+    """Stop the daemon and return (status, line); what is not proved to be the daemon is never signalled."""
+    import signal
+
+    sight = see_daemon(store)
+    if sight.verdict in ("not running", "dead"):
+        return EXIT_OK, "not running"
+    if sight.verdict == "unknown":
+        return EXIT_UNKNOWN, f"cannot tell whether it runs: {sight.detail}"
+    deadline = store.host.mono() + timeout_s
+    while not sight.pid_fits and store.host.mono() < deadline:
+        store.host.pause(0.05)  # it may be just starting
+        sight = see_daemon(store)
+        if sight.verdict in ("not running", "dead"):
+            return EXIT_OK, "not running"
+    note = read_object(store.host, store.path(PID_FILE))
+    pid, start = note.get("pid"), note.get("start_time")
+    if not sight.pid_fits:
+        return EXIT_FAILED, (
+            f"somebody holds {store.path(LOCK_FILE)}, but {store.path(PID_FILE)} names pid {pid!r}, "
+            "which is not that daemon; nothing was signalled - find it with `fuser`"
+        )
+    for number, patience_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 5.0)):
+        if number == signal.SIGKILL and not force:
+            break
+        end_process(pid, start, number, store.host)
+        deadline = store.host.mono() + patience_s
+        while store.host.mono() < deadline:
+            if is_locked(store.path(LOCK_FILE)) is False:
+                return EXIT_OK, f"stopped (pid {pid})" + (" by KILL" if number == signal.SIGKILL else "")
+            store.host.pause(0.02)
+    return EXIT_FAILED, (
+        f"pid {pid} has not ended within {span(timeout_s)}; it finishes the action in hand - wait, or "
+        "`witness stop --force`"
+    )
+
+
+def signal_daemon(store: Store, number: int) -> int:
+    """Send the daemon a signal and return its pid.
+
+    Raises:
+        NotRunningError: it does not run, or its pid is not proved.
+    """
+    sight = see_daemon(store)
+    note = read_object(store.host, store.path(PID_FILE))
+    if (
+        not sight.pid_fits
+        or sight.verdict not in ("running", "hanging")
+        or not end_process(sight.pid, note.get("start_time", 0), number, store.host)
+    ):
+        raise NotRunningError("the daemon is not running", "`witness start` starts it")
+    return sight.pid
+
+
+# ====================================================================================================
+# room: desk — what a one-shot command needs: its rig, its settings, one round at a time
+# ====================================================================================================
+
+
+class Desk:
+    """One command's view of the rig; everything is made when it is first needed."""
+
+    def __init__(self, host: Host, rig_option: str, sets, called_as: str) -> None:
+        self.host = host
+        self.sets = sets
+        self.rig = find_rig(host, rig_option, os.environ, os.getcwd(), called_as)
+        self.store = Store(host, self.rig)
+
+    def config(self) -> Config:
+        """Return the settings in force."""
+        return self.store.read_config(os.environ, self.sets)
+
+    def station(self) -> Station:
+        """Return a station of our own, after the ground was checked."""
+        config = self.config()
+        check_ground(self.host, self.rig, config)
+        return Station(self.host, self.rig, config)
+
+    def run_rounds(self, station: Station, wish: dict, act: bool = True, prepare=None, until=None):
+        """Do rounds under the tick lock until nothing more follows at once; the daemon's ticks wait meanwhile.
+
+        prepare changes the memory before the first round; until(decision) ends a wait for what runs outside the tick.
+        Returns (observation, decision, [(action, outcome)…]).
+        """
+        done = []
+        deadline = self.host.mono() + station.config.spawn_timeout + 30
+        for number in range(100000):
+            fd = take_tick_lock(station, station.config.tool_timeout + 10)
+            try:
+                if prepare is not None and number == 0:
+                    station.remember(prepare(station.store.load()))
+                seen, decision, outcomes = run_round(station, act=act, person=True, **wish)
+            finally:
+                station.tick_lock_fd = None
+                os.close(fd)
+            performed = [action for action in decision.actions if act or isinstance(action, LookTwice)]
+            done += zip(performed, outcomes)
+            more = asks_for_more(outcomes) and number < FOLLOW_UPS
+            if not more and (until is None or until(decision) or self.host.mono() > deadline):
+                break
+            if not more:
+                self.host.pause(0.2)
+        return seen, decision, done
+
+
+# ====================================================================================================
+# FLOOR: front door
+# ====================================================================================================
+
+# ====================================================================================================
+# room: worker — the worker's side: handoff and mail
+# ====================================================================================================
+
+
+class Answer(Value):
+    """What a command has to say: exit status, data for --json, text for people."""
+
+    status: int
+    data: dict
+    text: str
+
+
+def find_self(rig: Rig, folder: str) -> Worktree:
+    """Return the polecat whose worktree a folder lies in.
+
+    Raises:
+        UsageError: it lies in none.
+    """
+    inside = os.path.relpath(os.path.realpath(folder), os.path.realpath(rig.polecats)).split(os.sep)
+    tree = read_worktree(rig, inside[0]) if inside[0] not in (os.curdir, os.pardir) else None
+    if not isinstance(tree, Worktree):
+        raise UsageError(
+            f"{folder} lies in no worker's worktree of {rig.polecats}", "go into it, or use `shutdown NAME`"
+        )
+    return tree
+
+
+def inspect_for_handoff(station: Station, tree: Worktree) -> tuple:
+    """Return what would block the retirement of a worktree now."""
+    seen = observe(station, Memory(), person=True, duties=frozenset(), only=(tree.name,))
+    request = Request(name=tree.name, sender="self", at=seen.now)
+    draft = Draft(seen, Memory(), station.config)
+    retirement = begin_retirement(
+        draft, seen.sightings.get(tree.name, Sighting(name=tree.name, worktree=tree)), request
+    )
+    return find_retirement_blockers(station.tools, retirement)
+
+
+def cmd_handoff(desk: Desk, words) -> Answer:
+    """Check that nothing of this worktree could be lost, then ask to be shut down."""
+    tree = find_self(desk.rig, os.getcwd())
+    station = desk.station()
+    blockers = [one for one in inspect_for_handoff(station, tree) if one.kind not in ("attached", "process")]
+    if blockers:
+        rows = [one.fields() for one in blockers]
+        text = "not handed off, something of this worktree could be lost:\n" + "".join(
+            f"- {one.kind}: {one.evidence}\n    clear it with: {one.remedy}\n" for one in blockers
+        )
+        return Answer(status=EXIT_FAILED, data={"polecat": tree.name, "blockers": rows}, text=text)
+    now = desk.host.now()
+    subject, body = handoff_letter(desk.rig.name, tree.name, now)
+    key = f"handoff.{tree.name}.{now:.6f}"
+    station.mailbox.deliver(station.mailbox.address, subject, body, key, sender=f"{desk.rig.name}/{tree.name}")
+    text = f"handed off: {tree.name} asked to be shut down; everything is committed\n"
+    if see_daemon(station.store).verdict != "running":
+        text += "the daemon does not run: `witness start`, then it is looked at\n"
+    return Answer(status=EXIT_OK, data={"polecat": tree.name, "blockers": []}, text=text)
+
+
+def _own_address(desk: Desk) -> str:
+    """Return the address of whoever calls: the worktree's polecat, else the overseer."""
+    try:
+        return f"{desk.rig.name}/{find_self(desk.rig, os.getcwd()).name}"
+    except UsageError:
+        return "overseer"
+
+
+def _send_mail(desk: Desk, words) -> Answer:
+    if not words.words:
+        raise UsageError("mail send needs an address", "write `witness mail send RIG/witness -s SUBJECT -b BODY`")
+    to, sender = words.words[0], words.sender or _own_address(desk)
+    body = words.body if words.body is not None else ""
+    mailbox = Mailbox(desk.host, desk.rig)
+    mailbox.deliver(to, words.subject or "", body, f"mail.{desk.host.now():.6f}.{os.getpid()}", sender)
+    return Answer(status=EXIT_OK, data={"to": to, "from": sender}, text=f"sent to {clean_line(to)}\n")
+
+
+def _open_maildir(desk: Desk, address: str):
+    import mailbox
+
+    return mailbox.Maildir(Mailbox(desk.host, desk.rig).folder(address), factory=None)
+
+
+def _list_mail(desk: Desk, words) -> Answer:
+    address = words.words[0] if words.words else _own_address(desk)
+    rows = []
+    for key, message in _open_maildir(desk, address).items():
+        if message.get_subdir() != "new":
+            continue
+        mail = parse_mail(key, message.as_bytes(), message.get_date())
+        rows.append(
+            {
+                "id": key,
+                "from": mail.sender,
+                "to": address,
+                "subject": mail.subject,
+                "at": rfc3339(mail.at),
+                "body": mail.body,
+            }
+        )
+    rows.sort(key=lambda row: row["at"])
+    data = {"messages": rows}
+    return Answer(status=EXIT_OK, data=data, text=render_messages(data))
+
+
+def _ack_mail(desk: Desk, words) -> Answer:
+    address = words.address or _own_address(desk)
+    maildir, done = _open_maildir(desk, address), []
+    for key in words.words:
+        if key in maildir:
+            message = maildir[key]
+            message.set_subdir("cur")
+            message.add_flag("S")
+            maildir[key] = message
+            done.append(key)
+    missing = [key for key in words.words if key not in done]
+    text = "".join(f"acknowledged {key}\n" for key in done) + "".join(f"no message {key}\n" for key in missing)
+    return Answer(
+        status=EXIT_FAILED if missing or not words.words else EXIT_OK,
+        data={"acknowledged": done, "missing": missing},
+        text=text or "name the messages: `witness mail ack ID…`\n",
+    )
+
+
+def cmd_mail(desk: Desk, words) -> Answer:
+    """Send, list or acknowledge mail."""
+    return {"send": _send_mail, "inbox": _list_mail, "ack": _ack_mail}[words.verb](desk, words)
+
+
+# ====================================================================================================
+# room: person — the person's side: look, retire, spawn, hold, queue
+# ====================================================================================================
+
+
+def cmd_health(desk: Desk, words) -> Answer:
+    """Look at every worker now and do what is due."""
+    station = desk.station()
+    wish = {"duties": frozenset({"health"}), "only": tuple(words.names)}
+    seen, decision, done = desk.run_rounds(station, wish, act=not words.dry_run)
+    missing = [name for name in words.names if name not in decision.verdicts]
+    if missing:
+        raise WitnessError(
+            f"no polecat {clean_line(missing[0], 60)} in {desk.rig.polecats}", "`witness status` lists them"
+        )
+    view = report_tick(seen, decision, station.config, 0.0)
+    polecats = [one for one in view["polecats"] if not words.names or one["name"] in words.names]
+    rows = [
+        {**one, "done": outcome.ok, "detail": outcome.detail}
+        for one, outcome in zip(report_actions([action for action, _ in done]), [outcome for _, outcome in done])
+    ]
+    if words.dry_run:
+        due = [action for action in decision.actions if not isinstance(action, LookTwice)]
+        rows = [{**one, "done": False, "detail": ""} for one in report_actions(due)]
+    data = add_ages({"polecats": polecats, "actions": rows, "dry_run": words.dry_run}, seen.now)
+    ill = any(one["state"] in ("dead", "stuck", "unknown") for one in polecats)
+    return Answer(status=EXIT_FAILED if ill else EXIT_OK, data=data, text=render_health(data, words.colour))
+
+
+def _report_retired(outcome: Outcome) -> dict:
+    data = outcome.data
+    return {
+        "result": data.get("result", "failed"),
+        "ref": data.get("ref"),
+        "commit": data.get("commit") or "",
+        "branch": data.get("branch"),
+        "blockers": [dict(zip(("kind", "evidence", "remedy"), one)) for one in data.get("blockers", ())],
+    }
+
+
+def _forget_asked(station: Station, names) -> None:
+    """Forget what a person asked and was refused: the person has the answer, only a worker's mail waits on."""
+    fd = take_tick_lock(station, station.config.tool_timeout + 10)
+    try:
+        memory = station.store.load()
+        kept = {name: one.but(force=False) for name, one in memory.requests.items() if name not in names or one.mails}
+        station.remember(memory.but(requests=kept))
+    finally:
+        os.close(fd)
+
+
+def _preview_shutdown(desk: Desk, station: Station, words) -> Answer:
+    rows = []
+    for name in words.names:
+        tree = read_worktree(desk.rig, name)
+        if not isinstance(tree, Worktree):
+            rows.append({"name": name, "result": "gone" if tree is None else "failed", "detail": tree or ""})
+            continue
+        blockers = inspect_for_handoff(station, tree)
+        rows.append(
+            {
+                "name": name,
+                "result": "refused" if blockers else "would retire",
+                "detail": "",
+                "blockers": [one.fields() for one in blockers],
+            }
+        )
+    data = {"polecats": rows}
+    ok = all(one["result"] != "refused" for one in rows)
+    return Answer(status=EXIT_OK if ok else EXIT_FAILED, data=data, text=render_shutdown(data))
+
+
+def cmd_shutdown(desk: Desk, words) -> Answer:
+    """Retire workers now, each only after proof that nothing of its work can be lost."""
+    station = desk.station()
+    for name in words.names:
+        if not is_polecat_name(name):
+            raise UsageError(f"{clean_line(name, 60)!r} is no polecat's name", "`witness status` lists them")
+    if words.dry_run:
+        return _preview_shutdown(desk, station, words)
+    names = words.names or sorted(station.store.load().requests)
+    wish = {"duties": frozenset({"shutdown"}), "only": tuple(names) or ("-",)}
+
+    def prepare(memory: Memory) -> Memory:
+        requests = dict(memory.requests)
+        for name in names:
+            asked = requests.get(name, Request(name=name, sender="a person", at=desk.host.now()))
+            requests[name] = asked.but(force=words.force, next_at=0.0)
+        return memory.but(requests=requests)
+
+    seen, _, done = desk.run_rounds(station, wish, prepare=prepare)
+    ended = {outcome.subject: outcome for action, outcome in done if isinstance(action, Retire)}
+    _forget_asked(station, names)
+    rows = []
+    for name in names:
+        outcome = ended.get(name)
+        if outcome is not None:
+            rows.append({"name": name, "detail": outcome.detail, **_report_retired(outcome)})
+        elif name in seen.sightings:
+            why = seen.holds.get(name) or seen.paused or "see the log"
+            rows.append({"name": name, "result": "failed", "detail": f"not begun: {why}"})
+        else:
+            stranger = next((why for folder, why in seen.strangers if folder == name), "")
+            rows.append({"name": name, "result": "failed" if stranger else "gone", "detail": stranger})
+    data = {"polecats": rows}
+    good = all(one["result"] in ("retired", "gone") for one in rows)
+    return Answer(
+        status=EXIT_OK if good else EXIT_FAILED,
+        data=data,
+        text=render_shutdown(data) if rows else "nobody asked to be shut down; name a polecat\n",
+    )
+
+
+def _spawn_round(desk: Desk, station: Station, issue: str) -> list:
+    """Start what may be started and wait for how it ends, whoever of us and the daemon settles it."""
+    wish = {"duties": frozenset({"spawn"}), "only": (issue,) if issue else ()}
+    before = station.store.load()
+    seen, decision, done = desk.run_rounds(station, wish, until=lambda decision: decision.memory.spawn is None)
+    begun = [action.subject for action, _ in done if isinstance(action, StartSpawn)]
+    if issue and not begun:
+        rows = report_issues(seen, before, station.config, decision.verdicts, (issue,), by_hand=True)
+        reason = rows[0]["reason"] if rows else "no such issue"
+        return [{"id": issue, "result": "not spawned", "reason": reason, "polecat": None}]
+    claims = station.queue.read_claims() or {}
+    failed = {outcome.subject: outcome.detail for _, outcome in done if outcome.kind == "spawn" and not outcome.ok}
+    rows = []
+    for one in begun:
+        good = one in claims and claims[one].state == "working"
+        reason = None if good else failed.get(one) or decision.memory.issues.get(one, Effort()).error
+        rows.append(
+            {
+                "id": one,
+                "result": "spawned" if good else "failed",
+                "reason": reason,
+                "polecat": claims[one].name if good else None,
+            }
+        )
+    return rows
+
+
+def _explain_spawn(desk: Desk, station: Station, words) -> Answer:
+    before = station.store.load()
+    seen, decision, _ = desk.run_rounds(
+        station, {"duties": frozenset({"spawn"}), "only": tuple(words.issues)}, act=False
+    )
+    only = tuple(words.issues)
+    rows = report_issues(seen, before, station.config, decision.verdicts, only, by_hand=bool(only))
+    rows = [row for row in rows if row["status"] not in CLOSED or words.issues]
+    started = [action.subject for action in decision.actions if isinstance(action, StartSpawn)]
+    for row in rows:
+        row["result"] = "would spawn" if row["id"] in started else "not spawned" if row["reason"] else "next"
+    if words.dry_run and not words.explain:
+        rows = [row for row in rows if row["id"] in started]
+    data = {"issues": rows, "reason": report_tick(seen, decision, station.config, 0.0)["queue"]["reason"]}
+    return Answer(status=EXIT_OK, data=data, text=render_spawn(data))
+
+
+def _reset_issues(station: Station, issues) -> Answer:
+    """Forget an issue's failed attempts and its hand-over: a person decided that it is to be done again."""
+    if not issues:
+        raise UsageError("spawn reset needs an issue", "`witness spawn --explain` lists them")
+    fd = take_tick_lock(station, station.config.tool_timeout + 10)
+    try:
+        claims = station.queue.read_claims() or {}
+        memory, rows = station.store.load(), []
+        for issue in issues:
+            if not is_issue_id(issue):
+                raise UsageError(f"{clean_line(issue, 60)!r} is no issue's id")
+            claim = claims.get(issue) or Claim(issue=issue, actor=station.actor, at=station.host.now())
+            if claim.state in ("claimed", "working") and isinstance(read_worktree(station.rig, claim.name), Worktree):
+                rows.append(
+                    {
+                        "id": issue,
+                        "result": "refused",
+                        "polecat": claim.name,
+                        "reason": f"{claim.name} works on it; `witness shutdown {claim.name}` first",
+                    }
+                )
+                continue
+            station.queue.host.make_folder(station.queue.claims_folder)
+            station.queue.change_claim(claim.but(state="released"))
+            memory = memory.but(issues={key: one for key, one in memory.issues.items() if key != issue})
+            rows.append({"id": issue, "result": "reset", "reason": None, "polecat": None})
+        station.remember(memory)
+    finally:
+        os.close(fd)
+    data = {"issues": rows}
+    good = all(row["result"] == "reset" for row in rows)
+    return Answer(status=EXIT_OK if good else EXIT_FAILED, data=data, text=render_spawn(data))
+
+
+def cmd_spawn(desk: Desk, words) -> Answer:
+    """Start workers for ready issues now; for a named issue filters do not count."""
+    station = desk.station()
+    if words.issues and words.issues[0] == "reset":
+        return _reset_issues(station, words.issues[1:])
+    if words.explain or words.dry_run:
+        return _explain_spawn(desk, station, words)
+    rows = []
+    for issue in words.issues or [""]:
+        rows += _spawn_round(desk, station, issue)
+    data = {"issues": rows, "reason": None}
+    if not rows:
+        seen, decision, _ = desk.run_rounds(station, {"duties": frozenset()}, act=False)
+        data["reason"] = report_tick(seen, decision, station.config, 0.0)["queue"]["reason"]
+    good = all(row["result"] == "spawned" for row in rows)
+    return Answer(status=EXIT_OK if good else EXIT_FAILED, data=data, text=render_spawn(data))
+
+
+def cmd_retired(desk: Desk, words) -> Answer:
+    """List what was retired, newest first."""
+    data = {"retired": list_retired(make_tools(desk.host, desk.rig, desk.config()))}
+    return Answer(status=EXIT_OK, data=data, text=render_retired(data))
+
+
+def cmd_recover(desk: Desk, words) -> Answer:
+    """Bring a retired worker's worktree back as it was."""
+    name, _, at = words.name.partition("@")
+    if not is_polecat_name(name):
+        raise UsageError(f"{clean_line(name, 60)!r} is no polecat's name", "`witness retired` lists them")
+    station = desk.station()
+    fd = take_tick_lock(station, station.config.tool_timeout + 10)
+    try:
+        data = recover_worktree(station.tools, name, at)
+    finally:
+        os.close(fd)
+    station.store.tell("recovered", name, f"from {data.get('ref')}")
+    return Answer(status=EXIT_OK, data=data, text=f"recovered {name} in {data['path']}, from {data['ref']}\n")
+
+
+def cmd_add(desk: Desk, words) -> Answer:
+    """Append an issue to the local queue."""
+    station = desk.station()
+    extra = {"priority": words.priority, "issue_type": words.type}
+    if words.label:
+        extra["labels"] = words.label
+    links = [("blocks", one) for one in words.blocked_by] + [("parent-child", one) for one in words.parent]
+    issue_id = station.queue.add(clean_line(words.title, 500), desk.rig.name, links, **extra)
+    return Answer(status=EXIT_OK, data={"id": issue_id}, text=f"{issue_id}\n")
+
+
+def cmd_issues(desk: Desk, words) -> Answer:
+    """List the issues, each with the reason why it gets no worker."""
+    station = desk.station()
+    seen, decision, _ = desk.run_rounds(station, {"duties": frozenset()}, act=False)
+    if seen.issues is None:
+        raise ToolError(f"the queue is unknown: {seen.ports['queue'].reason}")
+    rows = report_issues(seen, decision.memory, station.config, decision.verdicts)
+    data = {
+        "issues": [row for row in rows if words.all or row["status"] not in CLOSED],
+        "bad_lines": list(seen.bad_lines),
+    }
+    return Answer(status=EXIT_OK, data=data, text=render_issues(data))
+
+
+def cmd_close(desk: Desk, words) -> Answer:
+    """Close an issue of the local queue."""
+    station = desk.station()
+    station.queue.close(words.issue, words.reason or "closed by hand")
+    return Answer(status=EXIT_OK, data={"id": words.issue}, text=f"closed {words.issue}\n")
+
+
+def _until(desk: Desk, words) -> str:
+    """Return the stamp until which a hold or pause lasts, "" for as long as nobody ends it."""
+    if not words.duration:
+        return ""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", words.duration)
+    if not match:
+        raise UsageError(f"--for {clean_line(words.duration, 40)!r} is no duration", "write 90s, 15m, 2h or 1d")
+    return rfc3339(
+        desk.host.now() + float(match.group(1)) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match.group(2) or "s"]
+    )
+
+
+def cmd_pause(desk: Desk, words) -> Answer:
+    """Stop acting; looking goes on."""
+    station = desk.station()
+    station.store.change_holds(
+        paused={"reason": words.reason, "until": _until(desk, words), "at": rfc3339(desk.host.now())}
+    )
+    station.store.tell("paused", "rig", words.reason)
+    return Answer(
+        status=EXIT_OK, data={"paused": words.reason}, text=f"paused: {words.reason}; `witness resume` goes on\n"
+    )
+
+
+def cmd_resume(desk: Desk, words) -> Answer:
+    """Act again after a pause or a halt."""
+    station = desk.station()
+    station.store.change_holds(paused=None, resumed_at=rfc3339(desk.host.now()))
+    station.store.tell("resumed", "rig", "a person said go on")
+    return Answer(status=EXIT_OK, data={"paused": None}, text="resumed\n")
+
+
+def cmd_hold(desk: Desk, words) -> Answer:
+    """Leave one worker alone."""
+    if not is_polecat_name(words.name):
+        raise UsageError(f"{clean_line(words.name, 60)!r} is no polecat's name", "`witness status` lists them")
+    station = desk.station()
+    entry = {"reason": words.reason, "until": _until(desk, words), "at": rfc3339(desk.host.now())}
+    station.store.change_holds(hold=(words.name, entry))
+    station.store.tell("held", words.name, words.reason)
+    text = f"{words.name} is on hold: {words.reason}; `witness release {words.name}` ends it\n"
+    return Answer(status=EXIT_OK, data={"held": words.name, "reason": words.reason}, text=text)
+
+
+def cmd_release(desk: Desk, words) -> Answer:
+    """End the hold on one worker."""
+    station = desk.station()
+    station.store.change_holds(hold=(words.name, None))
+    station.store.tell("released", words.name, "a person ended the hold")
+    return Answer(status=EXIT_OK, data={"released": words.name}, text=f"{clean_line(words.name, 60)} is released\n")
+
+
+# ====================================================================================================
+# room: service — the daemon's commands, its settings, its records
+# ====================================================================================================
+
+
+def _said(status: int, line: str) -> WitnessError:
+    error = WitnessError(line)
+    error.status = status
+    return error
+
+
+def report_daemon(sight: DaemonSight, view: dict) -> dict:
+    """Return the daemon as data."""
+    running = sight.verdict in ("running", "hanging")
+    return {
+        "running": running,
+        "pid": sight.pid or None,
+        "version": sight.version or None,
+        "started_at": rfc3339(sight.started_at) or None,
+        "last_tick_at": view.get("last_tick_at"),
+    }
+
+
+def cmd_start(desk: Desk, words) -> Answer:
+    """Start the daemon; 0 only when it runs."""
+    config = desk.config()
+    check_ground(desk.host, desk.rig, config)
+    if words.foreground:
+        lock_fd = take_lock(desk.store.path(LOCK_FILE), 0.2)
+        if lock_fd is None:
+            raise BusyError(
+                f"already running (pid {see_daemon(desk.store).pid or 'unknown'})", "`witness stop` ends it"
+            )
+        desk.store.change_holds(stopped=None)
+        os.chdir("/")
+        status = run_daemon(desk.host, desk.rig, desk.sets, lock_fd)
+        return Answer(status=status, data={}, text="")
+    status, line = start_daemon(desk.store, desk.rig, desk.sets, words.timeout)
+    if status != EXIT_OK:
+        raise _said(status, line)
+    return Answer(status=status, data={"daemon": report_daemon(see_daemon(desk.store), {})}, text=f"witness {line}\n")
+
+
+def cmd_stop(desk: Desk, words) -> Answer:
+    """Stop the daemon; workers go on."""
+    status, line = stop_daemon(desk.store, words.timeout, words.force)
+    if status != EXIT_OK:
+        raise _said(status, line)
+    if os.path.isdir(desk.rig.state):
+        desk.store.change_holds(stopped=True)  # remembered until the next start
+    return Answer(status=status, data={"stopped": line != "not running"}, text=f"witness {line}\n")
+
+
+def cmd_restart(desk: Desk, words) -> Answer:
+    """Stop the daemon and start it again; workers go on."""
+    config = desk.config()
+    check_ground(desk.host, desk.rig, config)
+    status, line = stop_daemon(desk.store, words.timeout, words.force)
+    if status != EXIT_OK:
+        raise _said(status, line)
+    return cmd_start(desk, words)
+
+
+def cmd_reload(desk: Desk, words) -> Answer:
+    """Let the daemon read its settings again."""
+    import signal
+
+    desk.config()  # a bad file is said here, not only in the log
+    pid = signal_daemon(desk.store, signal.SIGHUP)
+    return Answer(status=EXIT_OK, data={"pid": pid}, text=f"pid {pid} reads its settings again\n")
+
+
+VERDICT_STATUS = {
+    "running": EXIT_OK,
+    "dead": EXIT_FAILED,
+    "not running": EXIT_NOT_RUNNING,
+    "hanging": EXIT_UNKNOWN,
+    "unknown": EXIT_UNKNOWN,
+}
+
+
+def cmd_status(desk: Desk, words) -> Answer:
+    """Say whether the daemon runs, and what it saw last."""
+    sight = see_daemon(desk.store)
+    view = desk.store.read_view()
+    shown = ("paused", "halted", "ports", "polecats", "strangers", "queue", "stats", "requests", "letters_waiting")
+    data = add_ages(
+        {
+            "rig": {"name": desk.rig.name, "path": desk.rig.path},
+            "daemon": report_daemon(sight, view),
+            "verdict": sight.verdict,
+            **{key: view[key] for key in shown if key in view},
+        },
+        desk.host.now(),
+    )
+    text = render_status(data, words.colour)
+    if sight.detail:
+        text = text.replace("\n", f"\n{sight.detail}\n", 1)
+    if not data["daemon"]["running"]:
+        text += "nothing is watched now: `witness start` starts it, `witness health` looks once\n"
+    return Answer(status=VERDICT_STATUS[sight.verdict], data=data, text=text)
+
+
+def _set_config(desk: Desk, words) -> Answer:
+    if len(words.words) != 2:
+        raise UsageError("config set needs a name and a value", "write `witness config set max_workers 6`")
+    name, text = words.words
+    value = parse_setting(name, text, "config set")
+    desk.config()
+    host, path = desk.host, desk.store.path(CONFIG_FILE)
+    host.make_folder(desk.rig.state)
+    data = {**read_object(host, path), name: value}
+    make_config(data, path, {})
+    try:
+        host.write(path, (json.dumps(data, indent=1, sort_keys=True) + "\n").encode())
+    except OSError as error:
+        raise StateError(f"{path}: {error.strerror}", "the setting was not changed") from None
+    told = ""
+    if see_daemon(desk.store).verdict == "running":
+        told = "; `witness reload` lets the daemon take it into use"
+    return Answer(status=EXIT_OK, data={"name": name, "value": value}, text=f"{name} is {json.dumps(value)}{told}\n")
+
+
+def cmd_config(desk: Desk, words) -> Answer:
+    """Show, change or check the settings."""
+    if words.verb == "set":
+        return _set_config(desk, words)
+    config = desk.config()
+    if words.verb == "check":
+        return Answer(status=EXIT_OK, data={"settings": len(SETTINGS)}, text="the settings are good\n")
+    names = words.words or [setting.name for setting in SETTINGS]
+    for name in names:
+        if name not in SETTING_BY_NAME:
+            check_setting(name, None, "config get")
+    rows = [{"name": name, "value": config.values[name], "origin": config.origins[name]} for name in names]
+    text = render_table([(row["name"], json.dumps(row["value"]), row["origin"]) for row in rows], "") + "\n"
+    return Answer(status=EXIT_OK, data={"settings": rows}, text=text)
+
+
+def _render_event_line(line: str, as_json: bool) -> str:
+    try:
+        event = json.loads(line)
+        return line if as_json else render_event(event)
+    except (ValueError, AttributeError):
+        return clean_line(line)
+
+
+def _print_file(desk: Desk, words, name: str, render) -> Answer:
+    """Print the last lines of a file and, with -f, those that come, also over a rotation."""
+    path = desk.store.path(name)
+    inode, offset = 0, 0
+    while True:
+        try:
+            with open(path, "rb") as file:
+                about = os.fstat(file.fileno())
+                fresh = inode == 0
+                if about.st_ino != inode or about.st_size < offset:
+                    inode, offset = about.st_ino, 0
+                file.seek(offset)
+                data = file.read()
+        except FileNotFoundError:
+            data, fresh = b"", False
+        whole = data[: data.rfind(b"\n") + 1]
+        offset += len(whole)
+        lines = whole.decode("utf-8", "replace").splitlines()
+        for line in lines[-words.number :] if fresh and words.number else lines:
+            print(render(line, words.json), flush=True)
+        if not words.follow:
+            return Answer(status=EXIT_OK, data=None, text="")
+        desk.host.pause(0.2)
+
+
+def cmd_events(desk: Desk, words) -> Answer:
+    """Print what happened, oldest first; -f goes on."""
+    return _print_file(desk, words, EVENTS_FILE, _render_event_line)
+
+
+def cmd_logs(desk: Desk, words) -> Answer:
+    """Print the log; -f goes on."""
+    return _print_file(desk, words, LOG_FILE, lambda line, as_json: line if not as_json else json.dumps({"line": line}))
+
+
+# ====================================================================================================
+# room: cli — the table of commands, the parser made from it, main
+# ====================================================================================================
+
+
+class Command:
+    """One row: handler, one-line help, one example, and its arguments as (flags, keywords of add_argument)."""
+
+    __slots__ = ("arguments", "example", "handler", "help")
+
+    def __init__(self, handler, help, example, arguments=()):
+        self.handler, self.help, self.example, self.arguments = handler, help, example, arguments
+
+
+def _flag(*names, help):
+    return names, {"action": "store_true", "help": help}
+
+
+TIMEOUT = (("--timeout",), {"type": float, "default": 10.0, "metavar": "S", "help": "seconds to wait (10)"})
+FORCE_STOP = _flag("--force", help="end it with KILL when it does not stop in time")
+FOREGROUND = _flag("--foreground", help="do not fork: for systemd, launchd, containers and tmux")
+DRY_RUN = _flag("--dry-run", help="only say what would be done")
+REASON = (("--reason",), {"default": "asked by a person", "help": "why, for those who look later"})
+FOR = (("--for",), {"dest": "duration", "default": "", "metavar": "TIME", "help": "how long: 90s, 15m, 2h, 1d"})
+FOLLOW = (
+    _flag("-f", "--follow", help="go on printing what comes"),
+    (("-n",), {"dest": "number", "type": int, "default": 50, "help": "the last lines only (50; 0: all)"}),
+)
+
+COMMANDS = {
+    "start": Command(cmd_start, "start the daemon", "witness start", (FOREGROUND, TIMEOUT)),
+    "stop": Command(cmd_stop, "stop the daemon; workers go on", "witness stop --timeout 30", (TIMEOUT, FORCE_STOP)),
+    "restart": Command(
+        cmd_restart, "stop and start the daemon; workers go on", "witness restart", (FOREGROUND, TIMEOUT, FORCE_STOP)
+    ),
+    "reload": Command(cmd_reload, "let the daemon read its settings again", "witness reload"),
+    "status": Command(
+        cmd_status, "is it running, and what did it see (exit 0, 1, 3, 4 as init scripts)", "witness status --json"
+    ),
+    "health": Command(
+        cmd_health,
+        "look at every worker now and do what is due",
+        "witness health alpha --dry-run",
+        (((("names"),), {"nargs": "*", "metavar": "NAME"}), DRY_RUN),
+    ),
+    "shutdown": Command(
+        cmd_shutdown,
+        "retire workers, only where nothing can be lost",
+        "witness shutdown alpha",
+        (
+            (("names",), {"nargs": "*", "metavar": "NAME"}),
+            DRY_RUN,
+            _flag("--force", help="preserve uncommitted files instead of refusing because of them"),
+        ),
+    ),
+    "spawn": Command(
+        cmd_spawn,
+        "start workers for ready issues; `spawn reset ISSUE` forgets its failures",
+        "witness spawn --explain",
+        (
+            (("issues",), {"nargs": "*", "metavar": "ISSUE"}),
+            DRY_RUN,
+            _flag("--explain", help="say of each issue why it is or is not spawned"),
+        ),
+    ),
+    "pause": Command(
+        cmd_pause, "stop acting, go on looking", "witness pause --for 2h --reason 'host upgrade'", (REASON, FOR)
+    ),
+    "resume": Command(cmd_resume, "act again after a pause or a halt", "witness resume"),
+    "hold": Command(
+        cmd_hold, "leave one worker alone", "witness hold alpha --reason 'I work in it'", ((("name",), {}), REASON, FOR)
+    ),
+    "release": Command(cmd_release, "end the hold on one worker", "witness release alpha", ((("name",), {}),)),
+    "events": Command(cmd_events, "what happened, as one line each", "witness events -f", FOLLOW),
+    "logs": Command(cmd_logs, "the daemon's log", "witness logs -n 200", FOLLOW),
+    "retired": Command(cmd_retired, "what was retired, and where it is kept", "witness retired"),
+    "recover": Command(
+        cmd_recover,
+        "bring a retired worker back as it was",
+        "witness recover alpha",
+        ((("name",), {"metavar": "NAME[@TIME]"}),),
+    ),
+    "config": Command(
+        cmd_config,
+        "show, change or check the settings",
+        "witness config set max_workers 6",
+        ((("verb",), {"choices": ("get", "set", "check")}), (("words",), {"nargs": "*", "metavar": "NAME VALUE"})),
+    ),
+    "handoff": Command(cmd_handoff, "in a worktree: everything is committed, please retire me", "witness handoff"),
+    "add": Command(
+        cmd_add,
+        "add an issue to the local queue",
+        "witness add 'Fix the login page' --priority 1",
+        (
+            (("title",), {}),
+            (("--priority",), {"type": int, "default": 2, "choices": range(5), "help": "0 first, 4 last (2)"}),
+            (("--type",), {"default": "task", "help": "task, bug, feature, epic, …"}),
+            (("--label",), {"action": "append", "default": []}),
+            (("--parent",), {"action": "append", "default": [], "metavar": "ISSUE"}),
+            (("--blocked-by",), {"action": "append", "default": [], "metavar": "ISSUE"}),
+        ),
+    ),
+    "issues": Command(
+        cmd_issues,
+        "the queue, each issue with why it gets no worker",
+        "witness issues",
+        (_flag("--all", help="closed ones too"),),
+    ),
+    "close": Command(
+        cmd_close,
+        "close an issue of the local queue",
+        "witness close demo-1a2b",
+        ((("issue",), {}), (("--reason",), {"default": ""})),
+    ),
+    "mail": Command(
+        cmd_mail,
+        "send mail, list an inbox, acknowledge",
+        "witness mail send mayor/ -s HELP -b 'which API?'",
+        (
+            (("verb",), {"choices": ("send", "inbox", "ack")}),
+            (("words",), {"nargs": "*", "metavar": "ADDRESS or ID"}),
+            (("-s", "--subject"), {"default": ""}),
+            (("-b", "--body"), {}),
+            (("--from",), {"dest": "sender", "default": ""}),
+            (("--address",), {"default": ""}),
+        ),
+    ),
+}
+COMMON = (
+    (("--rig",), {"default": "", "metavar": "PATH", "help": "the rig (default: WITNESS_RIG, else upward from here)"}),
+    _flag("--json", help="answer with one JSON object"),
+    (("--set",), {"dest": "sets", "action": "append", "default": [], "metavar": "NAME=VALUE", "help": "a setting"}),
+)
+
+
+class Words:
+    """The words of one command line, as attributes."""
+
+
+def read_plain(argv) -> Words | None:
+    """Read a command with at most --json and --rig PATH without argparse, whose import costs more than the command."""
+    words, rest = Words(), list(argv[1:])
+    words.command, words.rig, words.json, words.sets = argv[0], "", False, []
+    words.timeout, words.force = 10.0, False
+    while rest:
+        word = rest.pop(0)
+        if word == "--json":
+            words.json = True
+        elif word == "--rig" and rest:
+            words.rig = rest.pop(0)
+        else:
+            return None
+    return words
+
+
+def read_words(argv):
+    """Read any command line.
+
+    Raises:
+        UsageError: no such command or argument; the nearest command is named.
+    """
+    import argparse
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message):
+            raise UsageError(f"{self.prog}: {message}", f"`{self.prog} --help` shows how")
+
+    about = "watch a rig of AI coding agents: nudge, escalate, retire without losing a commit, spawn"
+    parser = Parser(prog="witness", description=about, allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"witness {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    for name, row in COMMANDS.items():
+        one = commands.add_parser(
+            name, help=row.help, description=row.help, epilog=f"example: {row.example}", allow_abbrev=False
+        )
+        for flags, keywords in (*row.arguments, *COMMON):
+            one.add_argument(*flags, **keywords)
+    first = next((word for word in argv if not word.startswith("-")), "")
+    if first and first not in COMMANDS:
+        close = nearest(first, COMMANDS)
+        raise UsageError(
+            f"no command {clean_line(first, 40)!r}",
+            f"did you mean `{close}`?" if close else "`witness --help` lists them",
+        )
+    words = parser.parse_args(argv, Words())
+    if words.command is None:
+        raise UsageError("no command", "`witness --help` lists them, `witness start` starts the daemon")
+    return words
+
+
+def called_as() -> str:
+    """Return how others call us, as a shell word: the archive or script that was run, else interpreter and module."""
+    import shlex
+
+    path = os.path.abspath(sys.argv[0])
+    if os.path.isfile(path) and os.access(path, os.X_OK):
+        return shlex.quote(path)
+    return f"{shlex.quote(sys.executable)} {shlex.quote(os.path.abspath(__file__))}"
+
+
+def run_inner(host: Host, argv) -> int:
+    """Run what we call ourselves: `_daemon` after the double fork, `_spawn` as the spawn child."""
+    if argv[0] == "_spawn":
+        return run_spawn_child(host, int(argv[1]), json.loads(sys.stdin.buffer.read()))
+    rig = find_rig(host, argv[1], {}, "/", argv[2])
+    return run_daemon(host, rig, argv[5:], int(argv[3]), int(argv[4]))
+
+
+def main(argv=None, host: Host | None = None) -> int:
+    """Run one command and return its exit status; every expected failure becomes one line here."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    host = host or Host()
+    name = argv[0] if argv and argv[0] in COMMANDS else ""
+    try:
+        if argv and argv[0] in ("_daemon", "_spawn"):
+            return run_inner(host, argv)
+        words = read_plain(argv) if name in ("status", "stop", "handoff") else None
+        words = words or read_words(argv)
+        name = words.command
+        words.colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        desk = Desk(host, words.rig, words.sets, called_as())
+        answer = COMMANDS[name].handler(desk, words)
+        if answer.data is not None and words.json:
+            sys.stdout.write(render_json(name, answer.status == EXIT_OK, answer.data))
+        elif answer.data is not None:
+            sys.stdout.write(answer.text)
+        sys.stdout.flush()
+        return answer.status
+    except WitnessError as error:
+        if "--json" in argv:
+            problem = {"kind": error.kind, "message": error.message, "remedy": error.remedy or None}
+            sys.stdout.write(render_json(name, False, {"error": problem}))
+        else:
+            print(f"witness: {error.line()}", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains again at exit
+        return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
