@@ -6259,25 +6259,25 @@ def _perform_retire(station: Station, action: Retire) -> Outcome:
 
 def _perform_start_spawn(station: Station, action: StartSpawn) -> Outcome:
     """Claim, then start the child; anything that keeps it from starting ends the spawn here."""
-    issue, rig, tools = action.issue, station.rig, station.tools
-    branch = f"polecat/{action.name}"
-    claims = station.queue.read_claims() or {}
-    if issue.id not in claims:
+    issue, rig, tools, name = action.issue, station.rig, station.tools, action.name
+    earlier = (station.queue.read_claims() or {}).get(issue.id)
+    branches = {ref[len("refs/heads/polecat/") :] for ref, _ in list_refs(tools.git, "refs/heads/polecat/")}
+    if earlier is None:
         # No record although something of it exists: the state folder was lost, and the work may be done already.
-        prefixes = (f"refs/heads/{branch}", RETIRED_REFS + action.name + "/")
-        left = next(
-            (ref for ref, _ in list_refs(tools.git, "refs/") if ref == prefixes[0] or ref.startswith(prefixes[1])), ""
-        )
+        left = [name for name, _ in list_refs(tools.git, f"{RETIRED_REFS}{name}/")]
+        left += [f"branch polecat/{name}"] if name in branches else []
         if left:
-            return _outcome(station, "spawn", action, False, f"{left} is there from an earlier worker", fault="taken")
-    elif claims[issue.id].branch and claims[issue.id].name == action.name:
-        branch = claims[issue.id].branch
+            return _outcome(
+                station, "spawn", action, False, f"{left[0]} is there from an earlier worker", fault="taken"
+            )
+    residue = earlier is not None and earlier.state == "failed" and earlier.name == name
+    name = name if residue else free_name(name, branches)
     claim = Claim(
         issue=issue.id,
         actor=station.actor,
         at=station.host.now(),
-        name=action.name,
-        branch=branch,
+        name=name,
+        branch=earlier.branch if residue else f"polecat/{name}",
         by_hand=action.by_hand,
     )
     holder = station.queue.claim(claim)
@@ -6288,8 +6288,8 @@ def _perform_start_spawn(station: Station, action: StartSpawn) -> Outcome:
         "config": station.config.values,
         "issue": issue.id,
         "title": issue.title,
-        "name": action.name,
-        "branch": branch,
+        "name": name,
+        "branch": claim.branch,
     }
     reason = start_spawn_child(station.store, order)
     if reason:
@@ -6429,8 +6429,8 @@ def _take_up(station: Station, memory: Memory) -> Memory:
 def run_round(station: Station, gap: bool = False, act: bool = True, guard=None, **wish):
     """Do one round under the tick lock and return (observation, decision, outcomes).
 
-    guard is asked right before each action and raises where nothing may be done any more. Without act nothing is
-    saved and only second looks, which change nothing, are performed.
+    guard is asked before the memory is saved (with None) and before each action, and raises where nothing may be
+    done any more. Without act nothing is saved and only second looks, which change nothing, are performed.
     """
     memory = station.store.load()
     if station.first:
@@ -6439,6 +6439,8 @@ def run_round(station: Station, gap: bool = False, act: bool = True, guard=None,
     seen = observe(station, memory, gap, **wish)
     decision = decide(seen, memory, station.config)
     station.looks = {}
+    if guard is not None:
+        guard(None)
     if act:
         station.remember(decision.memory)
         for event in decision.events:
@@ -6458,8 +6460,11 @@ def run_round(station: Station, gap: bool = False, act: bool = True, guard=None,
 
 
 def asks_for_more(outcomes) -> bool:
-    """Tell whether the outcomes should be weighed at once rather than at the next interval."""
-    return any(outcome.kind != "sweep" for outcome in outcomes)
+    """Tell whether the outcomes should be weighed at once rather than at the next interval.
+
+    A look that failed is not taken again at once: git that hangs would be asked twelve times in a row.
+    """
+    return any(outcome.kind not in ("sweep", "look") or (outcome.kind == "look" and outcome.ok) for outcome in outcomes)
 
 
 class StopActingError(Exception):
@@ -6480,6 +6485,7 @@ class Loop:
         self.notify = notify
         self.caught = []
         self.stopping = ""
+        self.lost = False  # our lock file is gone: the state folder is not ours any more
         self.troubles = 0
         self.wake_fd = -1
         self.watched = ""
@@ -6522,6 +6528,10 @@ class Loop:
             wait_s = 0.0 if more and rounds <= FOLLOW_UPS else max(0.05, due_at - host.now())
             gap = self._wait(min(wait_s, station.config.interval))
         self.notify("STOPPING=1")
+        if self.lost:
+            print(f"{rfc3339(host.now())} stopped: {self.stopping}", file=sys.stderr, flush=True)
+            return EXIT_FAILED
+        station.store.save(station.store.load().but(state="stopped", pid=0))
         station.store.tell("stopped", "daemon", self.stopping)
         return EXIT_OK
 
@@ -6531,6 +6541,7 @@ class Loop:
         host, interval = station.host, station.config.interval
         fd = None
         try:
+            self._check_lock()
             fd = take_tick_lock(station, interval)
             seen, decision, outcomes = run_round(station, gap, guard=self._guard)
             self.troubles = 0
@@ -6573,10 +6584,8 @@ class Loop:
         except (OSError, WitnessError) as error:
             station.store.log(f"and it could not be escalated: {error}")
 
-    def _guard(self, action: Action) -> None:
-        """Stop acting where the lock file is gone or another's, or a stop was asked for meanwhile."""
-        import signal
-
+    def _check_lock(self) -> None:
+        """Stop where the lock file is gone or another's: the folder is somebody else's now, nothing is written there."""
         path = self.station.store.path(LOCK_FILE)
         try:
             held, there = os.fstat(self.lock_fd), os.stat(path)
@@ -6584,8 +6593,15 @@ class Loop:
         except OSError:
             ours = False
         if not ours:
+            self.lost = True
             raise StopActingError(f"{path} is gone or replaced: another Witness may be running")
-        if {signal.SIGTERM, signal.SIGINT} & set(self.caught):
+
+    def _guard(self, action: Action | None) -> None:
+        """Stop acting where the lock is lost or a stop was asked for meanwhile."""
+        import signal
+
+        self._check_lock()
+        if action is not None and {signal.SIGTERM, signal.SIGINT} & set(self.caught):
             raise StopActingError("asked to stop")
         self._show_busy(action)
 
@@ -6595,7 +6611,7 @@ class Loop:
         view = report_tick(seen, decision, self.station.config, due_at + slack_s)
         self.station.store.write_view({**view, "pid": os.getpid()})
 
-    def _show_busy(self, action: Action) -> None:
+    def _show_busy(self, action: Action | None) -> None:
         """Say before an action that takes long that it does, so that `status` does not call it hanging."""
         if isinstance(action, (Retire, EndSpawn, SweepTrash)):
             view = self.station.store.read_view()
@@ -6840,7 +6856,6 @@ def run_daemon(host: Host, rig: Rig, sets, lock_fd: int, ready_fd: int = -1) -> 
     say(f"ready {os.getpid()}")
     try:
         status = loop.run()
-        store.save(store.load().but(state="stopped", pid=0))
     finally:
         if read_object(host, store.path(PID_FILE)).get("pid") == os.getpid():
             host.remove(store.path(PID_FILE))
