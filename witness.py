@@ -431,7 +431,8 @@ def make_config(file: dict, file_name: str, environ: dict, sets=()) -> Config:
 POLECAT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 ISSUE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 SECRET = re.compile(
-    r"(?i)((?:api[_-]?key|token|secret|passw(?:or)?d|authorization|bearer)[\"']?\s*[:=\s]\s*[\"']?)[^\s\"']{6,}"
+    r"(?i)((?:api[_-]?key|token|secret|passw(?:or)?d|authorization|bearer)[\"']?\s*[:=\s]\s*[\"']?"
+    r"(?:(?:bearer|basic)\s+)?)[^\s\"']{6,}"
     r"|\b(?:sk|ghp|gho|xox[abp]|AKIA)[-_A-Za-z0-9]{12,}"
 )
 
@@ -3026,10 +3027,13 @@ def report_issues(
 
 def report_actions(actions) -> list:
     """Return the actions of a round as data."""
+    about_issues = (StartSpawn, EndSpawn, CheckMerged)
+    about_polecats = (LookTwice, Nudge, Restart, Retire)
     return [
         {
             "kind": type(action).__name__,
-            "subject": action.subject,
+            "polecat": action.subject if isinstance(action, about_polecats) else None,
+            "issue": action.subject if isinstance(action, about_issues) else None,
             "reason": action.why or None,
             "text": describe(action),
         }
@@ -3121,7 +3125,7 @@ def render_status(data: dict, colour: bool = False) -> str:
         lines.append(f"last look {span(daemon['last_tick_age_s'])} ago")
     lines += [f"{word}: {data[word]}" for word in ("paused", "halted") if data.get(word)]
     for name, port in sorted((data.get("ports") or {}).items()):
-        if port["state"] != "ok":
+        if port["state"] == "degraded":
             lines.append(f"{name} {port['state']}: {port['reason']}")
     lines += _render_polecats(data.get("polecats") or [], colour)
     queue = data.get("queue")
@@ -6044,6 +6048,7 @@ def observe(station: Station, memory: Memory, gap: bool = False, **wish) -> Obse
     issues, bad_lines, ports["queue"] = station.queue.read_issues()
     known = {mail for request in memory.requests.values() for mail in request.mails}
     mails, waiting, ports["mailbox"] = station.mailbox.read_inbox(known)
+    ports["spawner"] = Port() if station.config.agent_command else Port(state=ABSENT, reason="agent_command is not set")
     holds = store.read_holds()
     worktrees, strangers, trouble = list_worktrees(rig)
     if trouble:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,8 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, interrupt)
     shards = 1 if arguments else SHARDS
     base = kit.make_root()
+    # A copy, for somebody may build again while the tests run.
+    pyz = shutil.copy(pyz, base)
     counts = [base / f"counts-{number + 1}" for number in range(shards)]
     with contextlib.ExitStack() as opened:
         children, outputs = [], [None] + [opened.enter_context(tempfile.TemporaryFile()) for _ in range(1, shards)]

@@ -1,0 +1,33 @@
+"""Every action says what it does."""
+
+from __future__ import annotations
+
+import pytest
+from tools import world
+
+import witness as w
+
+SAMPLES = [
+    w.LookTwice(subject="alpha"),
+    w.Nudge(subject="alpha", text="t"),
+    w.SendLetter(subject="k", letter=w.Letter(to="mayor/", subject="s", body="b", at=1.0)),
+    w.AckMail(subject="m"),
+    w.Restart(subject="alpha"),
+    w.Retire(subject="alpha", retirement=w.Retirement(name="alpha", id="alpha/x", at=1.0)),
+    w.StartSpawn(subject="de-1", issue=world.issue(), name="de-1"),
+    w.EndSpawn(subject="de-1", sight=w.SpawnSight(alive=False)),
+    w.CheckMerged(subject="de-1", claim=world.claim()),
+    w.SweepTrash(subject="kept folders"),
+]
+
+
+@pytest.mark.parametrize("action", SAMPLES, ids=lambda one: type(one).__name__)
+def test_action_is_described_in_one_clean_line(action):
+    line = w.describe(action.but(why="because\x1b[31m\nof that"))
+    assert action.subject in line
+    assert line.isprintable()
+
+
+def test_samples_name_every_action_and_each_has_a_hand():
+    names = {type(action) for action in SAMPLES}
+    assert names == set(w.Action.__subclasses__()) == set(w.PERFORM) == set(w.OUTCOME_KIND)
