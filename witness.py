@@ -428,9 +428,10 @@ def make_config(file: dict, file_name: str, environ: dict, sets=()) -> Config:
 # room: names — what a string must look like before it becomes a path, a ref or a tmux target
 # ====================================================================================================
 
-POLECAT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-ISSUE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-SECRET = re.compile(
+# Patterns are text all over this file: `re` keeps what it has compiled, and a start that needs none pays for none.
+POLECAT_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+ISSUE_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+LOOKS_SECRET = (
     r"(?i)((?:api[_-]?key|token|secret|passw(?:or)?d|authorization|bearer)[\"']?\s*[:=\s]\s*[\"']?"
     r"(?:(?:bearer|basic)\s+)?)[^\s\"']{6,}"
     r"|\b(?:sk|ghp|gho|xox[abp]|AKIA)[-_A-Za-z0-9]{12,}"
@@ -439,12 +440,12 @@ SECRET = re.compile(
 
 def is_polecat_name(name: str) -> bool:
     """Tell whether a string may name a polecat."""
-    return bool(POLECAT_NAME.fullmatch(name)) and name not in NOT_POLECATS
+    return bool(re.fullmatch(POLECAT_NAME, name)) and name not in NOT_POLECATS
 
 
 def is_issue_id(text: str) -> bool:
     """Tell whether a string may be an issue's id; it becomes the name of a claim file."""
-    return bool(ISSUE_ID.fullmatch(text)) and ".." not in text and not text.endswith((".lock", "."))
+    return bool(re.fullmatch(ISSUE_ID, text)) and ".." not in text and not text.endswith((".lock", "."))
 
 
 def name_for_issue(issue: str) -> str:
@@ -498,7 +499,7 @@ def clean_text(text: str, limit: int = 4000) -> str:
 
 def mask_secrets(text: str) -> str:
     """Hide what looks like a password, key or token."""
-    return SECRET.sub(lambda match: (match.group(1) or "") + "[masked]", text)
+    return re.sub(LOOKS_SECRET, lambda match: (match.group(1) or "") + "[masked]", text)
 
 
 def utc(at: float) -> tuple:
@@ -1326,19 +1327,14 @@ def parse_status(data: bytes):
 #   done      the worker says it has finished: look now; a request only with retire_on_done
 #   note      news for the log
 SUBJECTS = (
-    ("shutdown", re.compile(r"LIFECYCLE: polecat requesting shutdown")),
-    ("shutdown", re.compile(r"LIFECYCLE: polecat-(?P<name>\S+) requesting shutdown")),
-    ("shutdown", re.compile(r"LIFECYCLE: ?Shutdown (?P<name>\S+)")),
-    ("done", re.compile(r"POLECAT_DONE (?P<name>\S+).*")),
-    (
-        "note",
-        re.compile(
-            r"(?:CRASHED_POLECAT|RESTART_POLECAT|GUPP_VIOLATION|ORPHANED_WORK|ZOMBIE_DETECTED|SPAWN"
-            r"|Dependency resolved):.*|POLECAT_STARTED.*|MERGED .*|🤝 ?HANDOFF.*"
-        ),
-    ),
+    ("shutdown", r"LIFECYCLE: polecat requesting shutdown"),
+    ("shutdown", r"LIFECYCLE: polecat-(?P<name>\S+) requesting shutdown"),
+    ("shutdown", r"LIFECYCLE: ?Shutdown (?P<name>\S+)"),
+    ("done", r"POLECAT_DONE (?P<name>\S+).*"),
+    ("note", r"(?:CRASHED_POLECAT|RESTART_POLECAT|GUPP_VIOLATION|ORPHANED_WORK|ZOMBIE_DETECTED|SPAWN):.*"),
+    ("note", r"Dependency resolved:.*|POLECAT_STARTED.*|MERGED .*|🤝 ?HANDOFF.*"),
 )
-BODY_NAME = re.compile(r"^[ \t]*Polecat:[ \t]*(?P<name>[^\s]*)[ \t]*$", re.MULTILINE)
+BODY_NAME = r"(?m)^[ \t]*Polecat:[ \t]*(?P<name>[^\s]*)[ \t]*$"
 
 
 class Ask(Value):
@@ -1400,12 +1396,12 @@ def render_mail(sender: str, to: str, subject: str, body: str, at: float, key: s
 
 def read_ask(mail: Mail, rig: str, trusted) -> Ask:
     """Say what a mail wants, and of whom; a name is never guessed and a foreign sender never believed."""
-    fits = ((kind, pattern.fullmatch(mail.subject.strip())) for kind, pattern in SUBJECTS)
+    fits = ((kind, re.fullmatch(pattern, mail.subject.strip())) for kind, pattern in SUBJECTS)
     kind, match = next(((kind, match) for kind, match in fits if match), ("mind", None))
     if kind in ("mind", "note"):
         return Ask(kind=kind)
     name = match.groupdict().get("name") or ""
-    named = {found.group("name") for found in BODY_NAME.finditer(mail.body)}
+    named = {found.group("name") for found in re.finditer(BODY_NAME, mail.body)}
     if len(named | ({name} if name else set())) != 1:
         return Ask(kind="bad", reason="it names no polecat" if not (named or name) else "it names several polecats")
     name = name or named.pop()
@@ -1708,6 +1704,17 @@ def find_progress(signals: Signals) -> tuple:
     return min(max(files_at, born_at, pane_at, track.quiet_from_at), now), min(max(files_at, born_at), now)
 
 
+def _is_dead(signals: Signals) -> str:
+    sighting = signals.sighting
+    if sighting.session == ABSENT:
+        return "its session is gone" if signals.track.instance else "it has no session"
+    if sighting.pane is None or sighting.pane.dead:
+        return "its pane has ended"
+    if sighting.shell == "interactive" and signals.track.agents:
+        return f"its pane is back at a shell ({sighting.pane.command}), the agent is gone"
+    return ""
+
+
 def _is_unknown(signals: Signals) -> str:
     sighting = signals.sighting
     if sighting.worktree.trouble:
@@ -1716,7 +1723,7 @@ def _is_unknown(signals: Signals) -> str:
         return "tmux could not be asked"
     if sighting.session == ABSENT and sighting.process_lives:
         return f"no session, but its process {signals.track.pane_pid} still lives"
-    if signals.look is not None and not signals.look.ok:
+    if signals.look is not None and not signals.look.ok and not _is_dead(signals):  # a death needs no second look
         return f"the second look failed: {signals.look.reason}"
     return ""
 
@@ -1742,17 +1749,6 @@ def _is_starting(signals: Signals) -> str:
     return f"{span(age_s)} old" if 0 <= age_s < signals.config.start_grace else ""
 
 
-def _is_dead(signals: Signals) -> str:
-    sighting = signals.sighting
-    if sighting.session == ABSENT:
-        return "its session is gone" if signals.track.instance else "it has no session"
-    if sighting.pane is None or sighting.pane.dead:
-        return "its pane has ended"
-    if sighting.shell == "interactive" and signals.track.agents:
-        return f"its pane is back at a shell ({sighting.pane.command}), the agent is gone"
-    return ""
-
-
 def measure_quiet(signals: Signals) -> float:
     """Return for how long nothing has moved; timers count from a start or a gap at the earliest."""
     since_at = find_progress(signals)[0]
@@ -1770,7 +1766,8 @@ def _is_stuck(signals: Signals) -> str:
 
 
 def _is_busy(signals: Signals) -> str:
-    files_at = max(find_progress(signals)[1], 0.0 if signals.person else signals.track.reset_at)
+    known = signals.person or signals.track.busy_told
+    files_at = max(find_progress(signals)[1], 0.0 if known else signals.track.reset_at)
     quiet_s = signals.now - files_at
     if measure_quiet(signals) >= signals.config.stuck_after:
         return ""  # its pane stands still too: that is for the second look
@@ -2614,6 +2611,10 @@ def _stopped(draft: Draft, name: str) -> str:
         return "another was named"
     if name in draft.seen.holds:
         return "on hold"
+    spawn = draft.memory.spawn
+    claim = (draft.seen.claims or {}).get(spawn.issue) if spawn is not None else None
+    if claim is not None and claim.name == name:
+        return "its spawn is not settled yet"
     for port in ("tmux", "git"):
         if draft.seen.ports.get(port, Port()).state == UNKNOWN:
             return f"{port} does not answer"
@@ -4298,6 +4299,8 @@ class Tmux:
     def list_panes(self):
         """Return every pane of the server, () where no server runs; a string says why it cannot be told."""
         ran = self.run("list-panes", "-a", "-F", PANE_FORMAT)
+        if not ran.ok and re.search(rb"server exited unexpectedly|lost server", ran.err):
+            ran = self.run("list-panes", "-a", "-F", PANE_FORMAT)  # it was just ending with its last session
         if ran.ok:
             return parse_panes(ran.text())
         return () if says_no_server(ran.err.decode("utf-8", "replace"), ran.failure) else ran.reason()
@@ -5050,14 +5053,14 @@ def read_birth(git: Git, tree: Worktree) -> list:
 # room: rescue — one commit that reaches all that only this worktree could reach
 # ====================================================================================================
 
-NAMED_OBJECT = re.compile(rb"(?<![0-9a-f])(?:[0-9a-f]{40}|[0-9a-f]{64})(?![0-9a-f])")
+NAMED_OBJECT = rb"(?<![0-9a-f])(?:[0-9a-f]{40}|[0-9a-f]{64})(?![0-9a-f])"
 DURABLY = "-c core.fsync=all -c core.fsyncMethod=fsync".split()
 
 
 def _read_names(path: str) -> set:
     try:
         with open(path, "rb") as file:
-            return {name.decode() for name in NAMED_OBJECT.findall(file.read(OUTPUT_LIMIT_BYTES))}
+            return {name.decode() for name in re.findall(NAMED_OBJECT, file.read(OUTPUT_LIMIT_BYTES))}
     except FileNotFoundError:
         return set()
 
@@ -6315,6 +6318,9 @@ def _perform_end_spawn(station: Station, action: EndSpawn) -> Outcome:
         sight = read_spawn(station.store) or sight
     claim = (station.queue.read_claims() or {}).get(action.subject)
     name = claim.name if claim is not None else sight.name
+    if claim is not None and claim.state not in ("claimed", "failed"):
+        host.remove(station.store.path(SPAWN_FILE))
+        return _outcome(station, "spawn", action, True, name=name)  # settled before a crash: only the memory missed it
     panes = station.tools.tmux.list_panes()
     if isinstance(panes, str):
         return _outcome(station, "spawn-unsettled", action, False, panes)
@@ -6323,7 +6329,7 @@ def _perform_end_spawn(station: Station, action: EndSpawn) -> Outcome:
     tree = read_worktree(station.rig, name) if name else None
     left = alive or tree is not None
     reason = "" if alive and tree is not None else sight.reason or action.why or "no worker came of it"
-    if claim is not None and claim.state in ("claimed", "failed"):
+    if claim is not None:
         state = "working" if not reason else "failed" if left else "released"
         own = sight.issue == claim.issue
         station.queue.change_claim(
@@ -6590,7 +6596,7 @@ class Loop:
             station.store.log(f"and it could not be escalated: {error}")
 
     def _check_lock(self) -> None:
-        """Stop where the lock file is gone or another's: the folder is somebody else's now, nothing is written there."""
+        """Stop where the lock file is gone or another's: the folder is not ours any more, nothing is written there."""
         path = self.station.store.path(LOCK_FILE)
         try:
             held, there = os.fstat(self.lock_fd), os.stat(path)
