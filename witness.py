@@ -60,7 +60,6 @@ EXIT_FAILED = 1  # also: something needs attention (health), dead with its PID f
 EXIT_USAGE = 2
 EXIT_NOT_RUNNING = 3
 EXIT_UNKNOWN = 4  # status: cannot tell, or the daemon hangs
-EXIT_BUG = 70
 EXIT_BUSY = 75
 EXIT_CONFIG = 78
 
@@ -109,7 +108,6 @@ STORM_WINDOW_S = 60  # "at once": workers that fell ill within this of each othe
 STORM_SHARE = 0.5  # this share of at least STORM_WORKERS is a fault of the host, not of the workers
 STORM_WORKERS = 3
 MERGED_CHECK_S = 600  # handed-over work is looked for on the default branch this often
-LIST_EVERY_TICKS = 10  # the queue's full list is asked this seldom
 SWEEP_S = 600  # kept folders are aged this often
 FOLLOW_UPS = 12  # rounds run at once because an action's outcome asks for the next; then the normal wait
 AGENTS_KEPT = 8  # foreground commands remembered per instance
@@ -493,8 +491,10 @@ def address_folder(address: str) -> str:
 
 
 def clean_text(text: str, limit: int = 4000) -> str:
-    """Return text of several lines without control characters other than newline."""
-    return "\n".join(clean_line(line, 400) for line in text.splitlines())[:limit]
+    """Return text of several lines without control characters other than newline; indents stay."""
+    lines = text.splitlines()
+    indents = [line[: len(line) - len(line.lstrip(" "))][:40] for line in lines]
+    return "\n".join(indent + clean_line(line, 400) for indent, line in zip(indents, lines))[:limit]
 
 
 def mask_secrets(text: str) -> str:
@@ -746,7 +746,6 @@ class Claim(Value):
     start: str = ""  # commit the branch started from
     ref: str = ""  # retired ref, once handed over
     tip: str = ""  # commit handed over
-    by_hand: bool = False  # spawned by `spawn ISSUE`
     birth: tuple = ()  # [path, raw hash] that status listed right after the checkout
 
 
@@ -758,7 +757,6 @@ class SpawnSight(Value):
     name: str = ""
     pid: int = 0
     start: int = 0  # process start time, clock ticks since boot
-    at: float = 0.0
     ok: bool | None = None  # None: it never wrote how it ended
     reason: str = ""
     fault: str = ""  # "host" or "tool": no attempt of the issue is counted
@@ -805,7 +803,6 @@ class Observation(Value):
     person: bool = False  # a one-shot command asked
     duties: frozenset = frozenset({"health", "shutdown", "spawn"})
     only: tuple = ()  # names or issues the person named; () is all
-    force: bool = False
     ports: dict = {}
     sightings: dict = {}
     strangers: tuple = ()  # (folder, reason) below polecats/ that are none
@@ -836,8 +833,6 @@ class Track(Value):
     """What is remembered of one polecat."""
 
     instance: str = ""  # one life: session id, creation and server, see `instance_of`
-    seen_at: float = 0.0
-    session_at: float = 0.0  # the instance's creation
     pane_id: str = ""
     pane_pid: int = 0
     pane_start: int = 0
@@ -941,7 +936,6 @@ class Spawn(Value):
     issue: str
     at: float
     deadline_at: float
-    by_hand: bool = False
 
 
 class PortTrack(Value):
@@ -1147,7 +1141,6 @@ class StartSpawn(Action):
 
     issue: Issue
     name: str
-    by_hand: bool = False
 
 
 class EndSpawn(Action):
@@ -1661,6 +1654,7 @@ class Signals(Value):
     idle: str = ""  # why it is known to have no assignment
     issue: str = ""
     person: bool = False
+    trouble: str = ""  # why nobody can be judged now
 
 
 def find_assignment(sighting: Sighting, claims, statuses) -> tuple:
@@ -1717,8 +1711,8 @@ def _is_dead(signals: Signals) -> str:
 
 def _is_unknown(signals: Signals) -> str:
     sighting = signals.sighting
-    if sighting.worktree.trouble:
-        return sighting.worktree.trouble
+    if signals.trouble or sighting.worktree.trouble:
+        return signals.trouble or sighting.worktree.trouble
     if sighting.session == UNKNOWN:
         return "tmux could not be asked"
     if sighting.session == ABSENT and sighting.process_lives:
@@ -1942,7 +1936,7 @@ def note_ports(draft: Draft) -> None:
             draft.put("ports", name, PortTrack(since_at=now, reason=port.reason))
             draft.tell("degraded", name, port.reason)
         elif port.state == UNKNOWN:
-            if now >= track.since_at + 2 * draft.config.interval:
+            if now >= track.since_at + 2 * draft.config.interval and draft.may_time():
                 summary = f"{name} does not answer: {track.reason}; what depends on it is suspended"
                 raise_matter(draft, f"port-{name}", "", "", summary)
         elif track is not None:
@@ -1961,7 +1955,10 @@ def watch_for_storm(draft: Draft) -> None:
     together = max((sum(0 <= at - first <= STORM_WINDOW_S for at in fell_at) for first in fell_at), default=0)
     now = draft.seen.now
     if draft.memory.storm_at:
-        calm = draft.memory.calm_ticks + 1 if len(ill) < STORM_SHARE * max(len(judged), 1) else 0
+        # Whoever cannot be judged is not known to be well.
+        hidden = sum(verdict.state == "unknown" for verdict in draft.verdicts.values())
+        calm_now = len(ill) + hidden < STORM_SHARE * max(len(judged) + hidden, 1)
+        calm = draft.memory.calm_ticks + 1 if calm_now else 0
         if draft.seen.resumed_at > draft.memory.storm_at or calm >= 2:
             draft.change(storm_at=0.0, calm_ticks=0)
             close_matter(draft, "storm", "", "fewer than half of the workers are affected, or a person said go on")
@@ -1994,7 +1991,11 @@ def settle_letter(draft: Draft, outcome: Outcome) -> None:
     draft.put(
         "pending",
         outcome.subject,
-        letter.but(tries=letter.tries + 1, next_at=draft.seen.now + wait_s, mailed=bool(outcome.data.get("mailed"))),
+        letter.but(
+            tries=letter.tries + 1,
+            next_at=draft.seen.now + wait_s,
+            mailed=letter.mailed or bool(outcome.data.get("mailed")),
+        ),
     )
 
 
@@ -2025,7 +2026,7 @@ def close_all_of(draft: Draft, name: str, why: str) -> None:
 def follow_instance(draft: Draft, sighting: Sighting) -> None:
     """Keep the track of one polecat on its present instance; a new one starts from nothing."""
     seen = draft.seen
-    track = draft.memory.polecats.get(sighting.name, Track(seen_at=seen.now, reset_at=seen.now))
+    track = draft.memory.polecats.get(sighting.name, Track(reset_at=seen.now))
     pane = sighting.pane
     if pane is not None and instance_of(pane) != track.instance:
         if track.instance:
@@ -2033,13 +2034,12 @@ def follow_instance(draft: Draft, sighting: Sighting) -> None:
             close_all_of(draft, sighting.name, "a new session has taken its place")
         track = Track(
             instance=instance_of(pane),
-            seen_at=seen.now,
-            session_at=pane.created_at,
             pane_id=pane.pane_id,
             pane_pid=pane.pid,
             pane_start=sighting.pane_start,
             reset_at=seen.now,
             restarts=track.restarts,
+            last_nudge_at=track.last_nudge_at,  # one nudge per worker, not per session
         )
     elif pane is not None and (pane.pane_id, pane.pid) != (track.pane_id, track.pane_pid):
         track = track.but(pane_id=pane.pane_id, pane_pid=pane.pid, pane_start=sighting.pane_start)
@@ -2062,21 +2062,27 @@ def note_state(draft: Draft, verdict: Verdict) -> None:
     """Remember a change of state, and close what it ends."""
     track = draft.memory.polecats[verdict.name]
     now = draft.seen.now
+    # What was ill before and after a look that failed, or a hold, has been ill all the time.
+    relapse = (verdict.state == "dead" and track.dead_ticks) or (verdict.state == "stuck" and track.quiet_from_at)
     if verdict.state == "dead":
         track = track.but(dead_ticks=min(track.dead_ticks + 1, 2))
     elif verdict.state != "unknown":
         track = track.but(dead_ticks=0)
-    if track.state != verdict.state:
+    if track.state != verdict.state and not (verdict.candidate and track.state == "unknown"):
         draft.tell("state", verdict.name, f"{track.state or 'new'} -> {verdict.state}: {verdict.why}")
-        track = track.but(state=verdict.state, state_at=now)
-    if verdict.state in ("working", "busy") and not verdict.candidate and track.quiet_from_at:
+        since_at = track.state_at if relapse or verdict.state in ("unknown", "held") or verdict.candidate else now
+        track = track.but(state=verdict.state, state_at=since_at)
+    over = verdict.state in ("working", "busy") and not verdict.candidate
+    if track.quiet_from_at and (over or verdict.state in ("idle", "dead")):
         if track.escalated_at:
-            close_matter(draft, "stuck", verdict.name, "it makes progress again")
-        draft.tell("progress", verdict.name, verdict.why)
+            why = "it makes progress again" if over else f"it is {verdict.state}: {verdict.why}"
+            close_matter(draft, "stuck", verdict.name, why)
+        if over:
+            draft.tell("progress", verdict.name, verdict.why)
         track = track.but(quiet_from_at=0.0, nudged_at=0.0, nudge_result="", escalated_at=0.0)
     if verdict.state not in ("dead", "unknown", "held", "requested"):
         close_matter(draft, "dead", verdict.name, f"it is {verdict.state}")
-    if verdict.state not in ("busy", "unknown", "held", "requested") and track.busy_told:
+    if track.busy_told and not verdict.candidate and verdict.state not in ("busy", "unknown", "held", "requested"):
         close_matter(draft, "busy", verdict.name, f"it is {verdict.state}")
         track = track.but(busy_told=False)
     if verdict.state == "stuck" and not track.quiet_from_at:
@@ -2084,10 +2090,27 @@ def note_state(draft: Draft, verdict: Verdict) -> None:
     draft.put("polecats", verdict.name, track)
 
 
+def note_look(draft: Draft, verdict: Verdict) -> None:
+    """Tell once of a worker whose second look keeps failing: nothing else would ever be said of it."""
+    key = f"look.{verdict.name}"
+    failing, look = draft.memory.ports.get(key), draft.seen.looks.get(verdict.name)
+    if verdict.state == "unknown" and look is not None and not look.ok:
+        if failing is None:
+            draft.put("ports", key, PortTrack(since_at=draft.seen.now, reason=look.reason))
+        elif draft.may_time() and draft.seen.now >= failing.since_at + 2 * draft.config.interval:
+            instance = draft.memory.polecats[verdict.name].instance
+            raise_matter(draft, "look", verdict.name, instance, f"{verdict.name} cannot be judged: {verdict.why}")
+    elif failing is not None and verdict.state not in ("unknown", "held") and not verdict.candidate:
+        draft.put("ports", key, None)
+        close_matter(draft, "look", verdict.name, f"it is {verdict.state}")
+
+
 def next_rung(track: Track, config: Config) -> tuple:
     """Return (what comes next, when) for an episode that is open."""
     if not track.nudged_at:
-        return "nudge", max(track.last_nudge_at + config.nudge_wait if track.last_nudge_at else 0.0, 0.0)
+        # A start or a gap within the episode: it goes on no sooner than nudge_wait later.
+        since_at = max(track.last_nudge_at, track.reset_at if track.reset_at > track.state_at else 0.0)
+        return "nudge", since_at + config.nudge_wait if since_at else 0.0
     if not track.escalated_at:
         due_at = max(track.quiet_from_at + config.escalate_after, track.nudged_at + config.nudge_wait)
         return "escalate", max(due_at, track.reset_at + config.nudge_wait)
@@ -2124,7 +2147,7 @@ def describe_evidence(verdict: Verdict, sighting: Sighting, track: Track, look: 
 def climb(draft: Draft, verdict: Verdict, sighting: Sighting) -> None:
     """Take the next rung of a stuck worker when it is due; a second look of this tick precedes each."""
     track = draft.memory.polecats[verdict.name]
-    rung, due_at = next_rung(track, draft.config)
+    rung, due_at = next_rung(track.but(reset_at=0.0) if draft.seen.person else track, draft.config)
     now = draft.seen.now
     if rung == "person" or now < due_at or not draft.may_time() or draft.halted():
         return
@@ -2180,9 +2203,11 @@ def verdict_closed(draft: Draft, verdict: Verdict) -> bool:
 def handle_dead(draft: Draft, verdict: Verdict, sighting: Sighting) -> None:
     """Report or restart a dead worker once its death was seen in two ticks; never anything more."""
     track = draft.memory.polecats[verdict.name]
-    if draft.halted() or not draft.may_time() or (track.dead_ticks < 2 and not draft.seen.person):
-        return
     config, now = draft.config, draft.seen.now
+    # Rounds that follow each other at once see one moment.
+    seen_once = track.dead_ticks < 2 or now < track.state_at + config.interval / 2
+    if draft.halted() or not draft.may_time() or (seen_once and not draft.seen.person):
+        return
     may_restart = (
         config.on_dead == "restart" and config.agent_command and verdict.issue and not verdict_closed(draft, verdict)
     )
@@ -2347,6 +2372,24 @@ def why_filtered(issue: Issue, config: Config, by_id: dict) -> str:
     return ""
 
 
+def _why_inhabited(issue: Issue, draft: Draft, claim: Claim | None) -> str:
+    """Return which worktree may hold work on an issue although no claim says so; the claims may have been lost."""
+    for retirement in draft.memory.retirements.values():
+        if retirement.issue == issue.id:
+            return f"{retirement.name}, who had it, is being retired"
+    wanted = re.escape(name_for_issue(issue.id))
+    claimed = {one.name for one in (draft.seen.claims or {}).values()}
+    for name, sighting in draft.seen.sightings.items():
+        own = claim is not None and claim.name == name
+        if own and claim.state == "failed":
+            continue  # the residue of a failed attempt: it gets the next one
+        if not own and re.fullmatch(wanted if name in claimed else wanted + r"(-\d+)?", name):
+            return f"a worktree of its name is there: {name}"
+        if find_assignment(sighting, None, None)[0] == issue.id:
+            return f"{name} works on it"
+    return ""
+
+
 def why_attended(issue: Issue, draft: Draft) -> str:
     """Return who has an issue already, or why it must wait after failures."""
     seen = draft.seen
@@ -2363,13 +2406,7 @@ def why_attended(issue: Issue, draft: Draft) -> str:
         return f"failed {effort.attempts} times ({effort.error}); `spawn reset {issue.id}` tries again"
     if effort is not None and effort.next_at > seen.now:
         return f"after a failure it waits {span(effort.next_at - seen.now)} more ({effort.error})"
-    name = name_for_issue(issue.id)
-    for sighting in seen.sightings.values():
-        if sighting.name == name and not (claim and claim.name == name):
-            return f"a worktree of its name is there: {name}"
-        if re.fullmatch(rf"polecat/[^/]+/{re.escape(issue.id)}@.*", sighting.worktree.branch):
-            return f"{sighting.name} works on it"
-    return ""
+    return _why_inhabited(issue, draft, claim)
 
 
 def why_not_spawnable(issue: Issue, draft: Draft, by_id: dict) -> str:
@@ -2405,7 +2442,8 @@ def _why_broken(draft: Draft) -> str:
 def count_live(draft: Draft) -> int:
     """Count live workers from ground truth; one that cannot be judged counts, an idle one does not."""
     return sum(
-        sighting.session != ABSENT and getattr(draft.verdicts.get(name), "state", "") not in ("idle", "dead")
+        (sighting.session != ABSENT or sighting.process_lives)
+        and getattr(draft.verdicts.get(name), "state", "") not in ("idle", "dead")
         for name, sighting in draft.seen.sightings.items()
     )
 
@@ -2423,6 +2461,8 @@ def why_no_spawn(draft: Draft, by_hand: bool = False) -> str:
         sight = seen.ports.get(port, Port())
         if sight.state == UNKNOWN:
             return f"{port} is unknown: {sight.reason}"
+    if seen.issues is None:
+        return "the queue could not be read"
     if seen.claims is None:
         return "the claims cannot be read"
     if memory.spawn is not None:
@@ -2444,14 +2484,21 @@ def _settle_spawn_child(draft: Draft) -> bool:
         issue = next(
             (one.issue for one in seen.claims.values() if one.state == "claimed" and one.actor == seen.actor), ""
         )
-    if not issue or any(isinstance(action, StartSpawn) for action in draft.actions):
-        return bool(issue)
     if sight is not None and sight.alive:
-        if spawn is not None and seen.now > spawn.deadline_at:
+        issue = issue or sight.issue
+        if spawn is None and issue:
+            deadline_at = seen.now + draft.config.spawn_timeout
+            draft.change(spawn=Spawn(issue=issue, at=seen.now, deadline_at=deadline_at))
+        elif spawn is not None and seen.now > spawn.deadline_at:
             draft.act(EndSpawn(subject=issue, sight=sight, overdue=True, why="it took longer than spawn_timeout"))
         return True
+    if not issue:
+        return False
+    if any(seen.ports.get(port, Port()).state == UNKNOWN for port in ("tmux", "git")):
+        return True  # it is settled by its effects, and they cannot be seen
     if sight is None or sight.issue != issue:
-        sight = SpawnSight(alive=False, issue=issue, reason="it left no word of how it ended")
+        # We died before the child began, or after it was settled; neither is a fault of the issue.
+        sight = SpawnSight(alive=False, issue=issue, reason="it left no word of how it ended", fault="host")
     draft.act(EndSpawn(subject=issue, sight=sight, why=sight.reason))
     return True
 
@@ -2480,13 +2527,12 @@ def spawn_due(draft: Draft) -> None:
             *seen.sightings,
             *(folder for folder, _ in seen.strangers),
             *(one.name for one in seen.claims.values()),
+            *draft.memory.retirements,
         }
         name = claim.name if residue else free_name(name_for_issue(issue.id), taken)
         deadline_at = seen.now + draft.config.spawn_timeout
-        draft.change(
-            spawn=Spawn(issue=issue.id, at=seen.now, deadline_at=deadline_at, by_hand=by_hand), spawned_at=seen.now
-        )
-        draft.act(StartSpawn(subject=issue.id, issue=issue, name=name, by_hand=by_hand, why=issue.title))
+        draft.change(spawn=Spawn(issue=issue.id, at=seen.now, deadline_at=deadline_at), spawned_at=seen.now)
+        draft.act(StartSpawn(subject=issue.id, issue=issue, name=name, why=issue.title))
         return
 
 
@@ -2497,7 +2543,8 @@ def record_failure(draft: Draft, issue: str, error: str, counts: bool = True) ->
     wait_s = SPAWN_BACKOFF_S[min(max(attempts, 1), len(SPAWN_BACKOFF_S)) - 1]
     draft.put("issues", issue, Effort(attempts=attempts, next_at=draft.seen.now + wait_s, error=clean_line(error)))
     if attempts >= SPAWN_ATTEMPTS:
-        raise_matter(draft, f"spawn-{issue}", "", "", f"Issue {issue} got no worker in {attempts} attempts", error)
+        summary = f"Issue {issue} was given up after {attempts} failed attempts: {clean_line(error)}"
+        raise_matter(draft, f"spawn-{issue}", "", "", summary)
 
 
 def settle_spawn(draft: Draft, outcome: Outcome) -> None:
@@ -2508,14 +2555,15 @@ def settle_spawn(draft: Draft, outcome: Outcome) -> None:
         draft.tell("spawned", outcome.data.get("name", ""), f"works on {issue}")
         draft.count("spawned")
         draft.change(failures=(), breaker_at=0.0)
+        close_matter(draft, "breaker", "", f"a worker for {issue} was started")
         if issue not in draft.memory.spawned_issues:
             draft.change(spawned_issues=(*draft.memory.spawned_issues, issue))
-        draft.put("issues", issue, None)
-        return
+        return  # its failed attempts are forgotten once its work is handed over, not before
     draft.tell("spawn-failed", issue, outcome.detail)
     fault = outcome.data.get("fault", "")
     if fault == "taken":
         draft.put("issues", issue, Effort(attempts=SPAWN_ATTEMPTS, error=outcome.detail))
+        raise_matter(draft, f"spawn-{issue}", "", "", f"Issue {issue} gets no worker: {outcome.detail}")
         return
     record_failure(draft, issue, outcome.detail, counts=not fault)
     recent = tuple(at for at in draft.memory.failures if parse_rfc3339(at) > draft.seen.now - BREAKER_WINDOW_S)
@@ -2550,32 +2598,49 @@ def check_merged(draft: Draft) -> None:
 # ====================================================================================================
 
 
-def _acknowledge(draft: Draft, mail_id: str, note: str) -> None:
-    if sum(isinstance(action, AckMail) for action in draft.actions) < ACKS_PER_TICK:
-        draft.act(AckMail(subject=mail_id, note=clean_line(note)))
+def _acknowledge(draft: Draft, mail_id: str, note: str) -> bool:
+    """Acknowledge a mail, once; False where this tick has no more room: then it is as if it had not been read."""
+    settled = [action.subject for action in draft.actions if isinstance(action, AckMail)]
+    if mail_id in settled or len(settled) >= ACKS_PER_TICK:
+        return False
+    draft.act(AckMail(subject=mail_id, note=clean_line(note)))
+    return True
+
+
+def _begin_of_life(draft: Draft, sighting: Sighting) -> int:
+    """Return since when a name has its present life: the session that lives, else the last one, or the worktree."""
+    if sighting.pane is not None:
+        return int(sighting.pane.created_at)
+    last = re.search(r"\.(\d+)$", draft.memory.polecats.get(sighting.name, Track()).instance)
+    return max(int(sighting.worktree.born_at), int(last.group(1)) if last else 0)
 
 
 def _take_request(draft: Draft, mail: Mail, ask: Ask) -> None:
     sighting = draft.seen.sightings.get(ask.name)
-    if ask.name in draft.memory.retirements and sighting is None:
-        return  # under way; its end acknowledges the mail
     if sighting is None:
+        if ask.name in draft.memory.retirements or draft.seen.ports.get("git", Port()).state == UNKNOWN:
+            return  # under way: its end acknowledges the mail; or nobody knows whether it is gone
         stranger = next((why for folder, why in draft.seen.strangers if folder == ask.name), "")
-        _acknowledge(draft, mail.id, stranger or f"{ask.name} is gone already")
-        draft.tell("mail", ask.name, stranger or "asked for shutdown and is gone already")
+        if _acknowledge(draft, mail.id, stranger or f"{ask.name} is gone already"):
+            draft.tell("mail", ask.name, stranger or "asked for shutdown and is gone already")
         return
-    # Bound to one life of the name: the session that lives now, else the worktree.
-    born_at = sighting.pane.created_at if sighting.pane is not None else sighting.worktree.born_at
-    if mail.at < int(born_at):
-        _acknowledge(draft, mail.id, "stale: older than the polecat that has the name now")
-        draft.tell("mail", ask.name, f"request of {rfc3339(mail.at)} is older than the polecat")
+    if sighting.session == UNKNOWN:
+        return  # in which life of the name it was asked cannot be told now
+    if mail.at < _begin_of_life(draft, sighting):
+        if _acknowledge(draft, mail.id, "stale: older than the polecat that has the name now"):
+            draft.tell("mail", ask.name, f"request of {rfc3339(mail.at)} is older than the polecat")
         return
     request = draft.memory.requests.get(ask.name)
     if request is None:
         draft.tell("requested", ask.name, f"shutdown asked by {mail.sender}")
         request = Request(name=ask.name, sender=mail.sender, at=mail.at, mails=(mail.id,))
     else:
-        request = request.but(mails=(*request.mails, mail.id)[-ACKS_PER_TICK:], next_at=0.0)
+        if mail.at > request.at:  # a mail that is only read again asks for no new look
+            request = request.but(at=mail.at, next_at=0.0)
+        if len(request.mails) < ACKS_PER_TICK:
+            request = request.but(mails=(*request.mails, mail.id))
+        else:
+            _acknowledge(draft, mail.id, "asked already")
     draft.put("requests", ask.name, request)
 
 
@@ -2589,11 +2654,10 @@ def read_mails(draft: Draft) -> None:
         if ask.kind == "shutdown":
             _take_request(draft, mail, ask)
         elif ask.kind == "mind":
-            draft.post(f"fwd.{mail.id}", draft.config.mayor, forwarded_letter(mail))
-            _acknowledge(draft, mail.id, "forwarded to " + draft.config.mayor)
-            draft.tell("forwarded", mail.sender, mail.subject)
-        else:
-            _acknowledge(draft, mail.id, ask.reason or f"noted: {mail.subject}")
+            if _acknowledge(draft, mail.id, "forwarded to " + draft.config.mayor):
+                draft.post(f"fwd.{mail.id}", draft.config.mayor, forwarded_letter(mail))
+                draft.tell("forwarded", mail.sender, mail.subject)
+        elif _acknowledge(draft, mail.id, ask.reason or f"noted: {mail.subject}"):
             draft.tell("mail", ask.name or mail.sender, ask.reason or mail.subject)
 
 
@@ -2663,11 +2727,11 @@ def finish_request(draft: Draft, name: str, why: str) -> None:
 def retire_due(draft: Draft) -> None:
     """Go on with unfinished retirements, then begin those whose request is due.
 
-    Between quiesce and close nothing stops one: the worker is ended, only the rest brings its work to safety.
+    From quiesce to close nothing stops one: the worker may be ended, only the rest brings its work to safety.
     """
     seen = draft.seen
     for retirement in draft.memory.retirements.values():
-        begun = retirement.step not in ("verify", "preserve", "quiesce")
+        begun = retirement.step not in ("verify", "preserve")
         if retirement.next_at <= seen.now and (begun or not _stopped(draft, retirement.name)):
             draft.act(Retire(subject=retirement.name, retirement=retirement, why=f"from step {retirement.step}"))
     for request in draft.memory.requests.values():
@@ -2679,6 +2743,12 @@ def retire_due(draft: Draft) -> None:
             if name not in {folder for folder, _ in seen.strangers}:
                 finish_request(draft, name, "it is gone already")
             continue
+        if sighting.session == UNKNOWN or (sighting.session == ABSENT and sighting.process_lives):
+            continue
+        if sighting.pane is not None and request.at < int(sighting.pane.created_at) and not seen.person:
+            finish_request(draft, name, "stale: a new session has taken its place")
+            draft.tell("mail", name, f"request of {rfc3339(request.at)} is older than the polecat")
+            continue
         retirement = begin_retirement(draft, sighting, request)
         draft.put("retirements", name, retirement)
         draft.act(Retire(subject=name, retirement=retirement, why=f"asked by {request.sender}"))
@@ -2688,18 +2758,18 @@ def _settle_refusal(draft: Draft, name: str, outcome: Outcome) -> None:
     blockers = tuple(tuple(one) for one in outcome.data.get("blockers", ()))
     draft.tell("refused", name, "; ".join(f"{kind}: {evidence}" for kind, evidence, _ in blockers))
     draft.count("refusals")
-    request = draft.memory.requests.get(name)
-    if request is None:
-        return
-    looks = request.looks + 1
-    wait_s = REFUSAL_BACKOFF_S[min(looks, len(REFUSAL_BACKOFF_S)) - 1]
-    told = ",".join(sorted({f"{kind}: {evidence}" for kind, evidence, _ in blockers}))
-    if blockers and told != request.told:
-        key = f"refused.{name}.{int(request.at)}.{looks}"
-        letter = refusal_letter(name, blockers, draft.seen.command)
-        draft.post(key, f"{draft.seen.rig}/{name}", letter)
-    request = request.but(looks=looks, next_at=draft.seen.now + wait_s, blockers=blockers, told=told)
-    draft.put("requests", name, request)
+    close_matter(draft, "retirement", name, "it was refused")
+    request, looks = draft.memory.requests.get(name), 0
+    if request is not None:
+        looks = request.looks + 1
+        wait_s = REFUSAL_BACKOFF_S[min(looks, len(REFUSAL_BACKOFF_S)) - 1]
+        told = ",".join(sorted({f"{kind}: {evidence}" for kind, evidence, _ in blockers}))
+        if blockers and told != request.told:
+            key = f"refused.{name}.{int(request.at)}.{looks}"
+            letter = refusal_letter(name, blockers, draft.seen.command)
+            draft.post(key, f"{draft.seen.rig}/{name}", letter)
+        request = request.but(looks=looks, next_at=draft.seen.now + wait_s, blockers=blockers, told=told)
+        draft.put("requests", name, request)
     if looks >= REFUSALS_TO_ESCALATE or outcome.data.get("escalate"):
         track = draft.memory.polecats.get(name, Track())
         evidence = "\n".join(f"{kind}: {evidence} (clear it with: {remedy})" for kind, evidence, remedy in blockers)
@@ -2708,7 +2778,7 @@ def _settle_refusal(draft: Draft, name: str, outcome: Outcome) -> None:
             "refused",
             name,
             track.instance,
-            f"Polecat {name} asked for shutdown and is refused after {looks} looks",
+            f"Polecat {name} asked for shutdown and is refused" + f" after {looks} looks" * bool(looks),
             evidence,
         )
 
@@ -2726,6 +2796,8 @@ def settle_retirement(draft: Draft, outcome: Outcome) -> None:
             draft.count("retired")
             if retirement is not None and retirement.issue and outcome.data.get("no_commits"):
                 record_failure(draft, retirement.issue, f"{name} was retired without a commit")
+            elif retirement is not None:
+                draft.put("issues", retirement.issue, None)
     elif result == "refused":
         draft.put("retirements", name, None)
         _settle_refusal(draft, name, outcome)
@@ -2775,18 +2847,31 @@ def _forget_gone(draft: Draft) -> None:
             if name not in folders and name not in memory.retirements:
                 close_all_of(draft, name, "it is gone")
                 draft.put("polecats", name, None)
+                draft.put("ports", f"look.{name}", None)
     if seen.issues is not None:
         known = {issue.id: issue.status for issue in seen.issues}
         for issue in memory.issues:
             if known.get(issue, "closed") in CLOSED:
                 draft.put("issues", issue, None)
-                close_matter(draft, f"spawn-{issue}", "", "the issue is closed or gone")
         spawned = tuple(issue for issue in memory.spawned_issues if known.get(issue, "closed") not in CLOSED)
         if spawned != memory.spawned_issues:
             draft.change(spawned_issues=spawned)
+    for matter in list(draft.memory.escalations.values()):
+        issue = matter.cause[len("spawn-") :]
+        if matter.cause == f"spawn-{issue}" and issue not in draft.memory.issues:
+            close_matter(draft, matter.cause, "", "the issue is closed, handed over or reset")
+    there = {"", *draft.memory.polecats, *memory.retirements, *seen.sightings}
     for key, matter in list(draft.memory.escalations.items()):
-        if matter.name and matter.name not in draft.memory.polecats and matter.name not in memory.retirements:
+        if matter.name not in there:
             draft.put("escalations", key, None)
+
+
+def _why_blind(seen: Observation) -> str:
+    for port in ("tmux", "git"):
+        sight = seen.ports.get(port, Port())
+        if sight.state == UNKNOWN:
+            return f"{port} could not be asked: {sight.reason}"
+    return ""
 
 
 def _judge_all(draft: Draft) -> None:
@@ -2808,10 +2893,12 @@ def _judge_all(draft: Draft) -> None:
                 idle=idle,
                 issue=issue,
                 person=seen.person,
+                trouble=_why_blind(seen),
             )
         )
         draft.verdicts[name] = verdict
         note_state(draft, verdict)
+        note_look(draft, verdict)
 
 
 def _act_on_health(draft: Draft) -> None:
@@ -5928,7 +6015,6 @@ def read_spawn(store: Store) -> SpawnSight | None:
         name=str(data.get("name", "")),
         pid=int(data.get("pid", 0)),
         start=int(data.get("start", 0)),
-        at=parse_rfc3339(data.get("at", "")),
         ok=data.get("ok"),
         reason=str(data.get("reason", "")),
         fault=str(data.get("fault", "")),
@@ -6040,7 +6126,7 @@ def _sight(station: Station, tree: Worktree, panes, memory: Memory) -> Sighting:
 def observe(station: Station, memory: Memory, gap: bool = False, **wish) -> Observation:
     """Look at everything once: one tmux call, no git call; the rest are files.
 
-    wish: person, duties, only, force of a one-shot command.
+    wish: person, duties, only of a one-shot command.
     """
     host, rig, store = station.host, station.rig, station.store
     panes = station.tools.tmux.list_panes()
@@ -6286,7 +6372,6 @@ def _perform_start_spawn(station: Station, action: StartSpawn) -> Outcome:
         at=station.host.now(),
         name=name,
         branch=earlier.branch if residue else f"polecat/{name}",
-        by_hand=action.by_hand,
     )
     holder = station.queue.claim(claim)
     if holder:

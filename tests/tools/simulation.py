@@ -80,7 +80,7 @@ def make_track(sighting: Sighting | None = None, **changes: Any) -> Track:
     """Return what is remembered of a worker that has been followed from the beginning."""
     sighting = sighting or make_sighting()
     pane = sighting.pane or make_pane(sighting.name)
-    track = Track(instance=witness.instance_of(pane), seen_at=pane.created_at, session_at=pane.created_at,
+    track = Track(instance=witness.instance_of(pane),
                   pane_id=pane.pane_id, pane_pid=pane.pid, pane_start=7, agents=("agent",), state="working",
                   state_at=pane.created_at, reset_at=pane.created_at)
     return track.but(**changes)
@@ -393,9 +393,8 @@ class World:
             return self.outcome("spawn", action, False, f"claimed by {claim.actor}", fault="host")
         branch = claim.branch if ours and claim.name == action.name else f"polecat/{action.name}"
         self.claims[action.issue.id] = Claim(issue=action.issue.id, actor=ACTOR, at=self.now, name=action.name,
-                                             branch=branch, by_hand=action.by_hand)
-        self.child = SpawnSight(alive=True, issue=action.issue.id, name=action.name, pid=9, start=9, at=self.now,
-                                branch=branch)
+                                             branch=branch)
+        self.child = SpawnSight(alive=True, issue=action.issue.id, name=action.name, pid=9, start=9, branch=branch)
         return self.outcome("spawn-started", action, True)
 
     def do_EndSpawn(self, action):  # noqa: N802
