@@ -2195,9 +2195,10 @@ def report_busy(draft: Draft, verdict: Verdict) -> None:
         raise_matter(draft, "busy", verdict.name, track.instance, f"Polecat {verdict.name}: {verdict.why}")
 
 
-def verdict_closed(draft: Draft, verdict: Verdict) -> bool:
-    """Tell whether the worker's issue is not known to be open: its work may be merged, nothing is begun again."""
-    return not any(one.id == verdict.issue and one.status not in CLOSED for one in draft.seen.issues or ())
+def may_restart(verdict: Verdict, seen: Observation, config: Config) -> bool:
+    """Tell whether a dead worker is started again: only for an issue known to be open, else its work may be merged."""
+    is_open = any(one.id == verdict.issue and one.status not in CLOSED for one in seen.issues or ())
+    return config.on_dead == "restart" and bool(config.agent_command) and is_open
 
 
 def handle_dead(draft: Draft, verdict: Verdict, sighting: Sighting) -> None:
@@ -2208,10 +2209,7 @@ def handle_dead(draft: Draft, verdict: Verdict, sighting: Sighting) -> None:
     seen_once = track.dead_ticks < 2 or now < track.state_at + config.interval / 2
     if draft.halted() or not draft.may_time() or (seen_once and not draft.seen.person):
         return
-    may_restart = (
-        config.on_dead == "restart" and config.agent_command and verdict.issue and not verdict_closed(draft, verdict)
-    )
-    if may_restart and len(track.restarts) < config.max_restarts:
+    if may_restart(verdict, draft.seen, config) and len(track.restarts) < config.max_restarts:
         if not track.restarts or now >= parse_rfc3339(track.restarts[-1]) + config.start_grace:
             draft.put("polecats", verdict.name, track.but(restarts=(*track.restarts, rfc3339(now)), dead_ticks=0))
             draft.count("restarts")
@@ -3011,18 +3009,20 @@ def report_port(name: str, port: Port, memory: Memory) -> dict:
     return {**data, "since": rfc3339(track.since_at)} if track is not None else data
 
 
-def report_next(verdict: Verdict, track: Track, request: Request | None, config: Config) -> dict | None:
+def report_next(verdict: Verdict, seen: Observation, memory: Memory, config: Config) -> dict | None:
     """Return what comes next for a worker, and when; None where nothing is scheduled."""
+    track = memory.polecats[verdict.name]
     if verdict.state == "requested":
-        return {"action": "retire", "due_at": rfc3339(request.next_at) or None} if request else None
+        wish = memory.retirements.get(verdict.name) or memory.requests.get(verdict.name)
+        return {"action": "retire", "due_at": rfc3339(wish.next_at) or None} if wish is not None else None
     if verdict.state == "stuck":
         rung, due_at = next_rung(track, config)
         if rung == "person":
             return {"action": "wait for a person", "due_at": None}
         return {"action": rung, "due_at": rfc3339(due_at) or None}
     if verdict.state in ("working", "busy"):
-        return {"action": "nudge", "due_at": rfc3339(verdict.progress_at + config.stuck_after)}
-    if verdict.state == "dead" and config.on_dead == "restart" and len(track.restarts) < config.max_restarts:
+        return {"action": "nudge", "due_at": rfc3339(max(verdict.progress_at, track.reset_at) + config.stuck_after)}
+    if verdict.state == "dead" and may_restart(verdict, seen, config) and len(track.restarts) < config.max_restarts:
         return {"action": "restart", "due_at": None}
     return None
 
@@ -3047,7 +3047,7 @@ def report_polecat(name: str, seen: Observation, decision: Decision, config: Con
         "escalated_at": rfc3339(track.escalated_at) or None,
         "screen": {"line": track.screen, "at": rfc3339(track.screen_at)} if track.screen_at else None,
         "blockers": [dict(zip(("kind", "evidence", "remedy"), one)) for one in request.blockers] if request else [],
-        "next": report_next(verdict, track, request, config),
+        "next": report_next(verdict, seen, decision.memory, config),
     }
 
 
@@ -3163,9 +3163,19 @@ COLOURS = {
 }
 
 
+def plain(text: str) -> str:
+    """Return text that can do nothing to a terminal but print: every control character is a blank."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
+
+
+def render_lines(lines) -> str:
+    """Write lines of words that came from anywhere."""
+    return "".join(plain(line) + "\n" for line in lines)
+
+
 def render_table(rows, indent: str = "  ") -> str:
     """Align rows of words in columns; the last column is as long as it is."""
-    rows = [[str(cell) for cell in row] for row in rows]
+    rows = [[plain(str(cell)) for cell in row] for row in rows]
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))] if rows else []
     lines = []
     for row in rows:
@@ -3179,9 +3189,9 @@ def paint(text: str, state: str, colour: bool) -> str:
     return f"\x1b[{COLOURS[state]}m{text}\x1b[0m" if colour and state in COLOURS else text
 
 
-def _render_polecats(polecats, colour: bool) -> list:
+def _render_polecats(polecats, colour: bool) -> str:
     if not polecats:
-        return ["no polecats"]
+        return "no polecats\n"
     rows = [("NAME", "STATE", "ISSUE", "PROGRESS", "WHY")]
     for one in polecats:
         age = one.get("progress_age_s")
@@ -3193,13 +3203,13 @@ def _render_polecats(polecats, colour: bool) -> list:
         elif one.get("nudged_at"):
             why += f"; nudged {span(one['nudged_age_s'])} ago ({one['nudge_result']})"
         rows.append((one["name"], one["state"], one["issue"] or "-", span(age) if age is not None else "-", why))
-    text = render_table(rows).split("\n")
-    return [text[0]] + [
-        line.replace(one["state"], paint(one["state"], one["state"], colour), 1)
-        if line[2 + len(one["name"]) :].lstrip().startswith(one["state"]) and colour
-        else line
-        for line, one in zip(text[1:], polecats)
+    head, *lines = render_table(rows).split("\n")
+    at = head.index("STATE")
+    painted = [
+        line[:at] + line[at:].replace(one["state"], paint(one["state"], one["state"], colour), 1)
+        for line, one in zip(lines, polecats)
     ]
+    return "\n".join([head, *painted]) + "\n"
 
 
 def render_status(data: dict, colour: bool = False) -> str:
@@ -3215,25 +3225,24 @@ def render_status(data: dict, colour: bool = False) -> str:
     for name, port in sorted((data.get("ports") or {}).items()):
         if port["state"] == "degraded":
             lines.append(f"{name} {port['state']}: {port['reason']}")
-    lines += _render_polecats(data.get("polecats") or [], colour)
+    text = render_lines(lines) + _render_polecats(data.get("polecats") or [], colour)
     queue = data.get("queue")
     if queue is not None:
         ready = "unknown" if queue["ready"] is None else f"{queue['ready']} ready, {queue['spawnable']} spawnable"
-        lines.append(f"queue: {ready}" + (f" ({queue['reason']})" if queue.get("reason") else ""))
-    return "\n".join(lines) + "\n"
+        text += render_lines([f"queue: {ready}" + (f" ({queue['reason']})" if queue.get("reason") else "")])
+    return text
 
 
 def render_health(data: dict, colour: bool = False) -> str:
     """Write the answer of `health`."""
-    lines = _render_polecats(data["polecats"], colour)
-    lines += [
+    lines = [
         f"would {one['text']}"
         if data["dry_run"]
         else f"{'done' if one['done'] else 'failed'}: {one['text']}"
         + (f" - {one['detail']}" if one.get("detail") else "")
         for one in data["actions"]
     ]
-    return "\n".join(lines) + "\n"
+    return _render_polecats(data["polecats"], colour) + render_lines(lines)
 
 
 def render_shutdown(data: dict) -> str:
@@ -3251,13 +3260,15 @@ def render_shutdown(data: dict) -> str:
         for blocker in one.get("blockers", []):
             lines.append(f"  {blocker['kind']}: {blocker['evidence']}")
             lines.append(f"    clear it with: {blocker['remedy']}")
-    return "\n".join(lines) + "\n"
+    return render_lines(lines)
 
 
 def render_spawn(data: dict) -> str:
     """Write the answer of `spawn`."""
     rows = [(one["id"], one["result"], one.get("polecat") or "-", one.get("reason") or "") for one in data["issues"]]
-    return render_table(rows, "") + "\n" if rows else f"nothing to spawn: {data.get('reason') or 'no issue is ready'}\n"
+    if not rows:
+        return render_lines([f"nothing to spawn: {data.get('reason') or 'no issue is ready'}"])
+    return render_table(rows, "") + "\n"
 
 
 def render_issues(data: dict) -> str:
@@ -3274,8 +3285,7 @@ def render_issues(data: dict) -> str:
         )
         for one in data["issues"]
     ]
-    bad = "".join(f"issues.jsonl {line}\n" for line in data.get("bad_lines", ()))
-    return render_table(rows, "") + "\n" + bad
+    return render_table(rows, "") + "\n" + render_lines(f"issues.jsonl {line}" for line in data.get("bad_lines", ()))
 
 
 def render_retired(data: dict) -> str:
@@ -3297,17 +3307,18 @@ def render_messages(data: dict) -> str:
     for one in data["messages"]:
         lines += [one["id"], f"  from {one['from']} at {one['at']}", f"  {one['subject']}"]
         lines += ["    " + line for line in one["body"].splitlines()]
-    return "\n".join(lines) + "\n"
+    return render_lines(lines)
 
 
 def render_event(event: dict) -> str:
     """Write one event as one line."""
-    return f"{event.get('at', '')}  {event.get('kind', ''):<18} {event.get('subject', ''):<16} {event.get('text', '')}"
+    at, kind, subject, text = (plain(str(event.get(key, ""))) for key in ("at", "kind", "subject", "text"))
+    return f"{at}  {kind:<18} {subject:<16} {text}"
 
 
 def render_json(command: str, ok: bool, data: dict) -> str:
-    """Write any answer as one JSON object."""
-    return json.dumps({"schema": JSON_SCHEMA, "command": command, "ok": ok, **data}, ensure_ascii=False) + "\n"
+    """Write any answer as one JSON object; in ASCII, for a branch that is no UTF-8 could not be printed."""
+    return json.dumps({"schema": JSON_SCHEMA, "command": command, "ok": ok, **data}) + "\n"
 
 
 # ====================================================================================================
@@ -4635,9 +4646,9 @@ class Mailbox:
 
     def read_inbox(self, known) -> tuple:
         """Return (mails not yet known, oldest first, how many wait, port); at most MAILS_PER_TICK are read."""
+        folder = os.path.join(self.root, address_folder(self.address))
+        new = os.path.join(folder, "new")
         try:
-            folder = self.folder(self.address)
-            new = os.path.join(folder, "new")
             mtime = os.stat(new).st_mtime_ns
             if mtime == self._idle_since:
                 return (), len(known), Port()
@@ -4645,6 +4656,8 @@ class Mailbox:
                 (entry.stat(follow_symlinks=False).st_mtime, entry.name, entry.is_file(follow_symlinks=False))
                 for entry in os.scandir(new)
             )
+        except FileNotFoundError:
+            return (), 0, Port()  # nobody has written yet; a look makes no folders
         except OSError as error:
             return (), 0, Port(state=UNKNOWN, reason=f"{self.root}: {error.strerror}")
         fresh = [one for one in waiting if one[1] not in known]

@@ -23,8 +23,16 @@ from tools import kit
 
 WORKER = Path(__file__).parent / "agents" / "worker.py"
 SETTINGS = {
-    "INTERVAL": "1", "STUCK_AFTER": "4", "NUDGE_WAIT": "2", "ESCALATE_AFTER": "7", "START_GRACE": "1", "MAX_WORKERS": "9",
-    "SPAWN_DELAY_MS": "300", "MAX_LOAD_PER_CORE": "0", "MIN_FREE_MEMORY": "0", "MIN_FREE_DISK": "0",
+    "INTERVAL": "1",
+    "STUCK_AFTER": "4",
+    "NUDGE_WAIT": "2",
+    "ESCALATE_AFTER": "7",
+    "START_GRACE": "1",
+    "MAX_WORKERS": "9",
+    "SPAWN_DELAY_MS": "300",
+    "MAX_LOAD_PER_CORE": "0",
+    "MIN_FREE_MEMORY": "0",
+    "MIN_FREE_DISK": "0",
 }
 # A duty is switched off by a setting where there is one, else by a copy of the module that lacks one function.
 DUTIES = {
@@ -64,19 +72,29 @@ class Stage:
         self.program = [sys.executable, str(self._patched(pyz, patch) if patch else pyz)]
         (self.root / "home").mkdir()
         (self.root / "home" / ".gitconfig").write_text(
-            "[user]\n\tname = demo\n\temail = demo@example.com\n[init]\n\tdefaultBranch = main\n", encoding="utf-8")
-        kept = {name: value for name, value in os.environ.items()
-                if not name.startswith(("GIT_", "WITNESS_", "TMUX", "GT_", "XDG_"))}
+            "[user]\n\tname = demo\n\temail = demo@example.com\n[init]\n\tdefaultBranch = main\n", encoding="utf-8"
+        )
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("GIT_", "WITNESS_", "TMUX", "GT_", "XDG_"))
+        }
         self.environment = {
-            **kept, "HOME": str(self.root / "home"), "TMUX_TMPDIR": str(self.root), "LC_ALL": "C.UTF-8",
-            "SHIV_ROOT": str(self.root / "shiv"), "WITNESS_TMUX_SOCKET": self.socket,
+            **kept,
+            "HOME": str(self.root / "home"),
+            "TMUX_TMPDIR": str(self.root),
+            "LC_ALL": "C.UTF-8",
+            "SHIV_ROOT": str(self.root / "shiv"),
+            "WITNESS_TMUX_SOCKET": self.socket,
             **{f"WITNESS_{name}": value for name, value in {**SETTINGS, **settings}.items()},
         }
 
     def _patched(self, pyz: Path, patch: str) -> Path:
         with zipfile.ZipFile(pyz) as archive:
             text = archive.read("site-packages/witness.py").decode("utf-8")
-        body = text.partition("\n")[2].replace('\nif __name__ == "__main__":', f'\n{patch}\n\nif __name__ == "__main__":')
+        body = text.partition("\n")[2].replace(
+            '\nif __name__ == "__main__":', f'\n{patch}\n\nif __name__ == "__main__":'
+        )
         path = self.root / "witness-without"
         path.write_text(f"#!{sys.executable}\n{body}", encoding="utf-8")
         path.chmod(0o755)
@@ -85,8 +103,17 @@ class Stage:
     # -- hands ---------------------------------------------------------------------------------------
 
     def run(self, *words, cwd=None, check=True) -> str:
-        done = subprocess.run([str(word) for word in words], cwd=cwd or self.rig, env=self.environment, text=True,
-                              errors="replace", capture_output=True, stdin=subprocess.DEVNULL, timeout=60, check=False)
+        done = subprocess.run(
+            [str(word) for word in words],
+            cwd=cwd or self.rig,
+            env=self.environment,
+            text=True,
+            errors="replace",
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
         if check and done.returncode:
             raise RuntimeError(f"{shlex.join(map(str, words))}: exit {done.returncode}: {done.stderr}{done.stdout}")
         return done.stdout.strip()
@@ -160,13 +187,35 @@ def build_rig(stage: Stage) -> None:
     stage.git("push", "--quiet", "--set-upstream", "origin", "main")
     agent = '", "'.join([sys.executable, str(WORKER), "{title}", str(stage.notes)])
     stage.witness("config", "set", "agent_command", f'["{agent}"]')
-    for name, part in (("ann", "steady"), ("bob", "steady"), ("cat", "steady"), ("quinn", "silent"), ("mort", "mortal")):
+    for name, part in (
+        ("ann", "steady"),
+        ("bob", "steady"),
+        ("cat", "steady"),
+        ("quinn", "silent"),
+        ("mort", "mortal"),
+    ):
         stage.git("worktree", "add", "--quiet", "-b", f"polecat/{name}", f"polecats/{name}")
-        stage.tmux("new-session", "-d", "-s", f"gt-demo-{name}", "-c", stage.rig / "polecats" / name, "-x", "200", "-y", "50",
-                   sys.executable, WORKER, part, stage.notes)
+        stage.tmux(
+            "new-session",
+            "-d",
+            "-s",
+            f"gt-demo-{name}",
+            "-c",
+            stage.rig / "polecats" / name,
+            "-x",
+            "200",
+            "-y",
+            "50",
+            sys.executable,
+            WORKER,
+            part,
+            stage.notes,
+        )
     stage.remember()
-    stage.say("a repository with a remote; five workers started by hand: ann, bob and cat work steadily, quinn will fall "
-              "silent, mort will die")
+    stage.say(
+        "a repository with a remote; five workers started by hand: ann, bob and cat work steadily, quinn will fall "
+        "silent, mort will die"
+    )
 
 
 def play(stage: Stage) -> None:
@@ -177,44 +226,81 @@ def play(stage: Stage) -> None:
     stage.show(stage.witness("start"))
 
     for name, ending in ((tidy, "tidy"), (hasty, "hasty")):
-        if not stage.check("spawn", f"a worker was spawned for {name}, the {ending} one: folder, branch and terminal",
-                           lambda name=name: is_spawned(stage, name), 8):
+        if not stage.check(
+            "spawn",
+            f"a worker was spawned for {name}, the {ending} one: folder, branch and terminal",
+            lambda name=name: is_spawned(stage, name),
+            8,
+        ):
             return  # the rest of the story is about them
     work = stage.rig / "polecats" / hasty / "farewell.txt"
-    refused = stage.check("refuse", f"{hasty} asked to be let go with an uncommitted file: refused, the reason is in its mailbox",
-                          lambda: stage.mails(f"demo.{hasty}", "NUDGE: Cannot shutdown - untracked"), 12)
+    refused = stage.check(
+        "refuse",
+        f"{hasty} asked to be let go with an uncommitted file: refused, the reason is in its mailbox",
+        lambda: stage.mails(f"demo.{hasty}", "NUDGE: Cannot shutdown - untracked"),
+        12,
+    )
     if refused:
         stage.show(stage.mails(f"demo.{hasty}", "NUDGE")[0].partition("\n\n")[2])
-    stage.check("refuse", "nothing of it was touched: the file is there, the agent lives",
-                lambda: work.exists() and work.read_text(encoding="utf-8") == "Good bye.\n" and stage.agent(hasty))
+    stage.check(
+        "refuse",
+        "nothing of it was touched: the file is there, the agent lives",
+        lambda: work.exists() and work.read_text(encoding="utf-8") == "Good bye.\n" and stage.agent(hasty),
+    )
     (stage.notes / "go-on").touch()
 
     pushed = stage.git("ls-remote", "origin", f"refs/heads/polecat/{tidy}").split()
     commit = pushed[0] if pushed else "no commit"
     check_retired(stage, tidy, lambda: commit)
-    stage.check("retire", f"{tidy}'s branch was deleted, for its commit is on the remote",
-                lambda: pushed and not stage.git("branch", "--list", f"polecat/{tidy}"), 3)
+    stage.check(
+        "retire",
+        f"{tidy}'s branch was deleted, for its commit is on the remote",
+        lambda: pushed and not stage.git("branch", "--list", f"polecat/{tidy}"),
+        3,
+    )
     tip = lambda: stage.git("rev-parse", "--verify", "--quiet", f"refs/heads/polecat/{hasty}", check=False)  # noqa: E731
     check_retired(stage, hasty, tip)
-    stage.check("retire", f"{hasty}'s branch was kept, for its commit is nowhere else",
-                lambda: stage.git("show", f"polecat/{hasty}:farewell.txt", check=False) == "Good bye.")
+    stage.check(
+        "retire",
+        f"{hasty}'s branch was kept, for its commit is nowhere else",
+        lambda: stage.git("show", f"polecat/{hasty}:farewell.txt", check=False) == "Good bye.",
+    )
 
     left = stage.rig / "polecats" / "mort" / "half-done.txt"
-    stage.check("report", "mort died: the mayor was told, its unfinished file is untouched",
-                lambda: stage.mails("mayor", "ESCALATION: Polecat mort dead")
-                and left.read_text(encoding="utf-8") == "half a thought\n", 12)
+    stage.check(
+        "report",
+        "mort died: the mayor was told, its unfinished file is untouched",
+        lambda: (
+            stage.mails("mayor", "ESCALATION: Polecat mort dead")
+            and left.read_text(encoding="utf-8") == "half a thought\n"
+        ),
+        12,
+    )
     heard = stage.notes / "silent.heard"
-    stage.check("nudge", "quinn fell silent and was reminded, once, in its own terminal",
-                lambda: heard.exists() and heard.read_text(encoding="utf-8").count("[witness] quinn: no progress") == 1, 14)
+    stage.check(
+        "nudge",
+        "quinn fell silent and was reminded, once, in its own terminal",
+        lambda: heard.exists() and heard.read_text(encoding="utf-8").count("[witness] quinn: no progress") == 1,
+        14,
+    )
     if heard.exists():
         stage.show(heard.read_text(encoding="utf-8"))
-    stage.check("escalate", "quinn stayed silent: the mayor got a mail with the evidence",
-                lambda: any("last lines of the pane" in text and "nudged" in text
-                            for text in stage.mails("mayor", "ESCALATION: Polecat quinn stuck")), 14)
+    stage.check(
+        "escalate",
+        "quinn stayed silent: the mayor got a mail with the evidence",
+        lambda: any(
+            "last lines of the pane" in text and "nudged" in text
+            for text in stage.mails("mayor", "ESCALATION: Polecat quinn stuck")
+        ),
+        14,
+    )
     for text in stage.mails("mayor", "ESCALATION: Polecat quinn stuck")[:1]:
         stage.show(text.partition("\n\n")[2])
-    stage.check("leave alone", "ann, bob and cat were not disturbed: same agents, no mail",
-                lambda: all(stage.agent(name) and not stage.mails(f"demo.{name}", "") for name in ("ann", "bob", "cat")))
+    stage.check(
+        "leave alone",
+        "ann, bob and cat were not disturbed: same agents, no mail",
+        lambda: all(stage.agent(name) and not stage.mails(f"demo.{name}", "") for name in ("ann", "bob", "cat")),
+    )
 
 
 def is_kept(stage: Stage, name: str, commit: str) -> bool:
@@ -233,14 +319,32 @@ def is_spawned(stage: Stage, name: str) -> bool:
 def check_retired(stage: Stage, name: str, commit) -> None:
     """Check that a worker is gone and its commit is kept for ever."""
     agent = stage.agents[name]
-    stage.check("retire", f"{name} was let go: its folder, its terminal and its agent are gone",
-                lambda: name not in stage.worktrees() and not (stage.rig / "polecats" / name).exists()
-                and f"gt-demo-{name}" not in stage.sessions() and not kit.is_alive(agent), 12)
-    stage.check("retire", f"{name}'s commit is kept for ever, under refs/witness/retired/{name}/",
-                lambda: is_kept(stage, name, commit()), 5)
-    stage.check("retire", f"{name}'s request was put away last, as read",
-                lambda: any(f"Polecat: {name}" in text for text in stage.mails("demo.witness", "LIFECYCLE", "cur"))
-                and not any(f"Polecat: {name}" in text for text in stage.mails("demo.witness", "LIFECYCLE")), 5)
+    stage.check(
+        "retire",
+        f"{name} was let go: its folder, its terminal and its agent are gone",
+        lambda: (
+            name not in stage.worktrees()
+            and not (stage.rig / "polecats" / name).exists()
+            and f"gt-demo-{name}" not in stage.sessions()
+            and not kit.is_alive(agent)
+        ),
+        12,
+    )
+    stage.check(
+        "retire",
+        f"{name}'s commit is kept for ever, under refs/witness/retired/{name}/",
+        lambda: is_kept(stage, name, commit()),
+        5,
+    )
+    stage.check(
+        "retire",
+        f"{name}'s request was put away last, as read",
+        lambda: (
+            any(f"Polecat: {name}" in text for text in stage.mails("demo.witness", "LIFECYCLE", "cur"))
+            and not any(f"Polecat: {name}" in text for text in stage.mails("demo.witness", "LIFECYCLE"))
+        ),
+        5,
+    )
 
 
 def end(stage: Stage) -> None:
@@ -248,7 +352,9 @@ def end(stage: Stage) -> None:
     log = stage.rig / ".gastown" / "witness-events.jsonl"
     events = stage.run(*stage.program, "events", "-n", "0", check=False) if log.exists() else ""
     note = stage.rig / ".gastown" / "witness.pid"
-    daemon = kit.process(int(note.read_text(encoding="utf-8").split('"pid": ')[1].split(",")[0])) if note.exists() else None
+    daemon = (
+        kit.process(int(note.read_text(encoding="utf-8").split('"pid": ')[1].split(",")[0])) if note.exists() else None
+    )
     stage.run(*stage.program, "stop", check=False)
     stage.remember()
     if daemon:
@@ -258,7 +364,9 @@ def end(stage: Stage) -> None:
     kit.end(*stage.processes, grace_s=1)
     left = [one.pid for one, _, _ in kit.leftovers(stage.root)]
     kit.remove(stage.root)
-    stage.check("leave nothing", "no process, no terminal, no folder is left", lambda: not left and not stage.root.exists())
+    stage.check(
+        "leave nothing", "no process, no terminal, no folder is left", lambda: not left and not stage.root.exists()
+    )
     print("\nWhat Witness wrote down meanwhile (`witness events`):")
     stage.show(events)
 
@@ -269,7 +377,8 @@ def sum_up(stage: Stage) -> int:
     for held, duty, claim in stage.checks:
         print(f"  {'ok    ' if held else 'FAILED'}  {duty:14}  {claim}")
     failed = sum(not held for held, _, _ in stage.checks)
-    print(f"\n{len(stage.checks) - failed} of {len(stage.checks)} checks held, in {time.monotonic() - stage.began:.0f} seconds")
+    seconds = time.monotonic() - stage.began
+    print(f"\n{len(stage.checks) - failed} of {len(stage.checks)} checks held, in {seconds:.0f} seconds")
     return 1 if failed else 0
 
 

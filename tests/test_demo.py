@@ -14,8 +14,15 @@ DUTIES = ("spawn", "nudge", "escalate", "refuse", "retire", "report")
 
 
 def play(pyz, *words) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, str(ROOT / "tests" / "demo.py"), str(pyz), *words], env=dict(os.environ),
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=170, check=False)
+    return subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "demo.py"), str(pyz), *words],
+        env=dict(os.environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
 
 
 def failed(done) -> set:

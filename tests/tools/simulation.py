@@ -285,6 +285,7 @@ class World:
         failing = self.failing
         ports = {port: Port(state=UNKNOWN, reason=failing[port]) if port in failing else Port()
                  for port in ("tmux", "git", "queue", "mailbox")}
+        ports["spawner"] = Port() if self.config.agent_command else Port(state=ABSENT, reason="no agent_command")
         if "folder" in failing:
             ports["git"] = Port(state=UNKNOWN, reason=failing["folder"])
         known = {mail for request in memory.requests.values() for mail in request.mails}
