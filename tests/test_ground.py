@@ -1,0 +1,154 @@
+"""Which rig, which repository, which state folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+
+import pytest
+
+import witness as w
+
+HOST = w.Host()
+
+
+def find(folder, option="", **environ):
+    return w.find_rig(HOST, option, environ, str(folder))
+
+
+def test_rig_is_found_from_a_subfolder_and_from_inside_a_worktree(rig):
+    worker = rig.add_polecat("alpha")
+    (rig.path / "src").mkdir()
+    (worker.path / ".gastown").mkdir()
+    (worker.path / ".gastown" / "witness.json").write_text("{}")  # a worktree may hold a .gastown of its own
+    for folder in (rig.path, rig.path / "src", worker.path):
+        found = find(folder)
+        assert (found.path, found.name, found.common) == (str(rig.path), "demo", str(rig.path / ".git"))
+        assert found.polecats == str(rig.path / "polecats")
+
+
+def test_rig_is_named_by_option_before_variable(rig, repo):
+    other = repo("other")
+    assert find("/", option=str(other.path), WITNESS_RIG=str(rig.path)).path == str(other.path)
+    assert find("/", WITNESS_RIG=str(rig.path)).path == str(rig.path)
+
+
+def test_no_rig_says_what_was_looked_for(tmp):
+    with pytest.raises(w.UsageError) as error:
+        find(tmp)
+    assert str(tmp) in error.value.line()
+    assert "polecats/" in error.value.line()
+    with pytest.raises(w.UsageError, match="no rig: /no/such/place"):
+        find("/", option="/no/such/place")
+
+
+def test_folder_without_a_repository_is_no_rig(tmp):
+    (tmp / "polecats").mkdir()
+    with pytest.raises(w.UsageError, match="holds no git repository"):
+        find(tmp)
+
+
+@pytest.mark.parametrize("base", [".repo.git", "mayor/rig"])
+def test_base_repository_of_a_town_rig(repo, tmp, base):
+    rig = tmp / "town" / "shop"
+    rig.mkdir(parents=True)
+    (rig / "config.json").write_text(json.dumps({"type": "rig", "name": "Shop.One"}))
+    made = repo("seed")
+    bare = ["--bare"] if base == ".repo.git" else []
+    made.git("clone", "--quiet", *bare, made.path, rig / base)
+    found = find(rig)
+    assert found.base == str(rig / base)
+    assert found.name == "Shop-One"
+    assert w.find_common(HOST, found.base) == found.common
+
+
+def test_town_is_the_nearest_with_its_file(tmp):
+    rig = tmp / "town" / "rigs" / "shop"
+    rig.mkdir(parents=True)
+    assert w.find_town(str(rig)) == ""
+    (tmp / "town" / "mayor").mkdir()
+    (tmp / "town" / "mayor" / "town.json").write_text("{}")
+    assert w.find_town(str(rig)) == str(tmp / "town")
+
+
+@pytest.mark.parametrize(
+    ("folders", "lock", "chosen"),
+    [
+        ((), "", ".gastown"),
+        ((".runtime",), "", ".runtime"),
+        ((".gastown", ".runtime"), "", ".gastown"),
+        ((".gastown", ".runtime"), ".runtime", ".runtime"),
+    ],
+)
+def test_state_folder_is_chosen(rig, folders, lock, chosen):
+    for name in folders:
+        (rig.path / name).mkdir()
+    if lock:
+        (rig.path / lock / "witness.lock").touch()
+    assert find(rig.path).state == str(rig.path / chosen)
+
+
+def test_ground_is_made_private_and_kept_out_of_status(rig):
+    found = find(rig.path)
+    for _ in range(2):
+        w.check_ground(HOST, found, w.make_config({}, "f", {}))
+    assert stat.S_IMODE(os.stat(found.state).st_mode) == 0o700
+    lines = (rig.path / ".git" / "info" / "exclude").read_text().splitlines()
+    assert [line for line in lines if not line.startswith("#")] == ["/.gastown/", "/polecats/"]
+    rig.add_polecat("alpha")
+    assert rig.git("status", "--porcelain") == ""
+
+
+def test_our_excludes_do_not_hide_a_workers_folder(rig):
+    """Unanchored, they once hid a worker's docs/polecats/."""
+    w.check_ground(HOST, find(rig.path), w.make_config({}, "f", {}))
+    (rig.path / "docs" / "polecats").mkdir(parents=True)
+    (rig.path / "docs" / "polecats" / "x").write_text("x")
+    assert "docs/" in rig.git("status", "--porcelain")
+
+
+def test_state_folder_that_others_can_write_is_refused(rig):
+    found = find(rig.path)
+    os.mkdir(found.state)
+    os.chmod(found.state, 0o777)
+    with pytest.raises(w.StateError, match="mode 777"):
+        w.check_ground(HOST, found, w.make_config({}, "f", {}))
+
+
+def test_state_folder_that_is_a_link_or_a_file_is_refused(rig, tmp):
+    found = find(rig.path)
+    (tmp / "elsewhere").mkdir()
+    os.symlink(tmp / "elsewhere", found.state)
+    with pytest.raises(w.StateError, match="is no folder"):
+        w.check_ground(HOST, found, w.make_config({}, "f", {}))
+
+
+@pytest.mark.parametrize(
+    ("files", "backend"),
+    [
+        ((), "local"),
+        ((".beads/issues.jsonl",), "local"),
+        ((".beads/beads.db",), "beads"),
+        ((".beads/dolt/x",), "beads"),
+    ],
+)
+def test_backend_is_what_lies_on_disk(rig, files, backend):
+    for name in files:
+        (rig.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (rig.path / name).touch()
+    found = find(rig.path)
+    assert w.find_backend(HOST, found, w.make_config({}, "f", {}))[0] == backend
+    assert w.find_backend(HOST, found, w.make_config({"backend": "local"}, "f", {}))[0] == "local"
+
+
+def test_server_setting_is_a_database_too(rig):
+    (rig.path / ".beads").mkdir()
+    (rig.path / ".beads" / "metadata.json").write_text('{"dolt_mode": "server"}')
+    assert w.find_backend(HOST, find(rig.path), w.make_config({}, "f", {}))[0] == "beads"
+
+
+def test_damaged_object_files_are_empty(tmp):
+    (tmp / "a").write_bytes(b"\0\xff")
+    (tmp / "b").write_text("[1]")
+    assert [w.read_object(HOST, str(tmp / name)) for name in ("a", "b", "none", ".")] == [{}, {}, {}, {}]
