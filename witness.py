@@ -4392,6 +4392,8 @@ class Tmux:
         # -u: without it a client in a plain locale writes every tab and non-ASCII letter as "_".
         # TMUX_TMPDIR is left as the caller set it: it says where the sockets are.
         socket = ["-L", self.socket] if self.socket else []
+        # tmux ends a command at an argument that ends in ";": an issue's title would go on as a command of tmux.
+        words = [word[:-1] + "\\;" if word.endswith(";") else word for word in words]
         return self.host.run(["tmux", "-u", *socket, *words], self.timeout_s, stdin=stdin)
 
     def list_panes(self):
