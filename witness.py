@@ -5929,8 +5929,8 @@ def start_agent(tools: Tools, name: str, issue: str, title: str, path: str) -> s
     return "" if ran.ok else ran.reason()
 
 
-def start_spawn_child(store: Store, order: dict) -> str:
-    """Start the child that carries out a spawn order; return "" or why it could not be started."""
+def start_spawn_child(store: Store, order: dict):
+    """Start the child that carries out a spawn order; return it, or in words why it could not be started."""
     import subprocess
 
     fd = take_lock(store.path(SPAWN_LOCK_FILE))
@@ -5953,7 +5953,7 @@ def start_spawn_child(store: Store, order: dict) -> str:
         return f"the spawn child could not be started: {error.strerror}"
     finally:
         os.close(fd)  # the child's copy keeps the lock
-    return ""
+    return child
 
 
 def _watch_birth(tools: Tools, session: str) -> str:
@@ -6062,6 +6062,7 @@ class Station:
         self.outcomes = ()
         self.looks = {}
         self.versions = {}
+        self.spawn_child = None  # kept only to be reaped; whether it lives its lock says
         self.memory = Memory()  # the latest, also while actions are performed
 
     def use(self, config: Config) -> None:
@@ -6144,6 +6145,8 @@ def observe(station: Station, memory: Memory, gap: bool = False, **wish) -> Obse
     wish: person, duties, only of a one-shot command.
     """
     host, rig, store = station.host, station.rig, station.store
+    if station.spawn_child is not None and station.spawn_child.poll() is not None:
+        station.spawn_child = None
     panes = station.tools.tmux.list_panes()
     ports = {"tmux": Port(state=UNKNOWN, reason=panes) if isinstance(panes, str) else Port()}
     ports["git"] = _ask_version(station, "git", ("git", "--version"))
@@ -6399,10 +6402,11 @@ def _perform_start_spawn(station: Station, action: StartSpawn) -> Outcome:
         "name": name,
         "branch": claim.branch,
     }
-    reason = start_spawn_child(station.store, order)
-    if reason:
+    child = start_spawn_child(station.store, order)
+    if isinstance(child, str):
         station.queue.change_claim(claim.but(state="released"))
-        return _outcome(station, "spawn", action, False, reason, fault="host")
+        return _outcome(station, "spawn", action, False, child, fault="host")
+    station.spawn_child = child
     return _outcome(station, "spawn-started", action, True)
 
 

@@ -58,7 +58,9 @@ def test_socket_that_cannot_be_used_is_a_reason(ours, tmux, tmp):
     assert isinstance(answer, str) or answer == ()  # ENOTSOCK reads as refused: nobody listens there
 
 
-@pytest.mark.parametrize("words", [["one"], ["a b", "$HOME", "`id`", "'\"", ";", "x;", "y\\;", "kill-server", "é", "{x}"], []])
+@pytest.mark.parametrize(
+    "words", [["one"], ["a b", "$HOME", "`id`", "'\"", ";", "x;", "y\\;", "kill-server", "é", "{x}"], []]
+)
 def test_session_runs_its_words_without_a_shell(ours, tmux, tmp, words):
     script = tmp / "show"
     script.write_text(

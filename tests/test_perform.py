@@ -1,0 +1,189 @@
+"""Each action once, on real panes; a nudge is typed into the agent and into nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from tools import stand
+from tools.kit import wait_for
+
+import witness as w
+
+LISTEN = [sys.executable, "-u", "-c", "import sys\nfor line in sys.stdin: open(sys.argv[1], 'a').write(line)"]
+
+
+@pytest.fixture
+def station(rig):
+    return stand.make_station(rig)
+
+
+def pane_of(station, name):
+    panes = station.tools.tmux.list_panes()
+    return next(pane for pane in panes if pane.session == f"gt-demo-{name}")
+
+
+def nudge(station, name, via="pane", agents=None, pane=None):
+    pane = pane or pane_of(station, name)
+    action = w.Nudge(
+        subject=name,
+        text="[witness] go on; $(touch canary)",
+        pane=pane,
+        via=via,
+        agents=(pane.command,) if agents is None else agents,
+    )
+    return w.perform(station, action)
+
+
+def letters(station, name):
+    folder = os.path.join(station.store.folder, "mail", f"demo.{name}", "new")
+    return os.listdir(folder) if os.path.isdir(folder) else []
+
+
+def test_nudge_arrives_in_the_agent(rig, station, tmp):
+    rig.add_polecat("alpha", [*LISTEN, str(tmp / "heard")])
+    wait_for(lambda: pane_of(station, "alpha").command.startswith("python"))
+    outcome = nudge(station, "alpha")
+    assert outcome.ok
+    wait_for((tmp / "heard").exists, 5, "the words")
+    assert (tmp / "heard").read_text() == "[witness] go on; $(touch canary)\n"
+    assert letters(station, "alpha") == []
+
+
+def test_nudge_is_never_typed_into_a_shell(rig, station):
+    """The agent had exited, and bash ran the words of the nudge as a command."""
+    worker = rig.add_polecat("alpha", [shutil.which("bash"), "--norc", "-i"])
+    outcome = nudge(station, "alpha", agents=("bash", "python3"))
+    assert not outcome.ok
+    assert "bash is in front" in outcome.detail
+    rig.tmux.run("send-keys", "-t", f"={worker.session}:", "touch after", "Enter")
+    wait_for((worker.path / "after").exists, 5, "the shell to run what we type")
+    assert not (worker.path / "canary").exists()
+
+
+@pytest.mark.parametrize("program", ["vi", "less", "sudo", "ssh"])
+def test_nudge_is_never_typed_into_an_editor_a_pager_or_ssh(rig, station, tmp, program):
+    os.symlink(sys.executable, tmp / program)
+    rig.add_polecat("alpha", [str(tmp / program), "-c", "import time; time.sleep(60)"])
+    wait_for(lambda: pane_of(station, "alpha").command == program)
+    outcome = nudge(station, "alpha", agents=(program,))
+    assert not outcome.ok
+    assert f"{program} is in front" in outcome.detail
+
+
+def test_nudge_is_never_typed_into_what_was_not_seen_as_the_agent(rig, station):
+    rig.add_polecat("alpha", stand.SLEEP)
+    assert "was not seen as the agent" in nudge(station, "alpha", agents=("claude",)).detail
+
+
+def test_nudge_waits_while_a_person_scrolls_or_is_attached(rig, station):
+    worker = rig.add_polecat("alpha", stand.SLEEP)
+    rig.tmux.run("copy-mode", "-t", f"={worker.session}:")
+    assert "copy mode" in nudge(station, "alpha").detail
+    rig.tmux.run("send-keys", "-t", f"={worker.session}:", "-X", "cancel")
+    person = subprocess.Popen(
+        [shutil.which("script"), "-qec", f"tmux -L {rig.tmux.socket} attach -t {worker.session}", "/dev/null"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    try:
+        wait_for(lambda: pane_of(station, "alpha").attached)
+        assert "a person is attached" in nudge(station, "alpha").detail
+    finally:
+        person.kill()
+        person.communicate()
+
+
+def test_nudge_is_not_typed_into_a_pane_that_was_made_anew(rig, station):
+    worker = rig.add_polecat("alpha", stand.SLEEP)
+    pane = pane_of(station, "alpha")
+    rig.tmux.run("respawn-pane", "-k", "-t", f"={worker.session}:", "--", *stand.SLEEP)
+    rig.tmux.remember()
+    assert "the pane is gone" in nudge(station, "alpha", pane=pane).detail
+
+
+@pytest.mark.parametrize(
+    ("via", "mails", "ok"), [("pane", 0, False), ("pane,mail", 1, True), ("mail", 1, True), ("mail,pane", 1, True)]
+)
+def test_mail_is_the_second_channel(rig, station, via, mails, ok):
+    rig.add_polecat("alpha", stand.SLEEP)
+    outcome = nudge(station, "alpha", via=via, agents=())
+    assert outcome.ok is ok
+    assert len(letters(station, "alpha")) == mails
+
+
+def test_second_look_sees_what_only_git_and_the_pane_can_tell(rig, station):
+    worker = rig.add_polecat("alpha", stand.SPEAK)
+    (worker.path / "new").write_text("x")
+    outcome = w.perform(station, w.LookTwice(subject="alpha", pane_id=pane_of(station, "alpha").pane_id))
+    look = station.looks["alpha"]
+    assert outcome.ok
+    assert (look.ok, look.changed) == (True, 1)
+    assert abs(look.files_at - (worker.path / "new").stat().st_mtime) < 0.01
+    os.rename(worker.path / ".git", worker.path / ".git-away")
+    assert w.perform(station, w.LookTwice(subject="alpha")).ok is False
+    os.rename(worker.path / ".git-away", worker.path / ".git")
+
+
+def letter(**fields):
+    return w.Letter(**{"to": "mayor/", "subject": "s", "body": "b", "at": 5.0, **fields})
+
+
+def test_letter_goes_over_every_sink_and_a_failed_one_is_said(rig, tmp):
+    out = tmp / "out"
+    tell = tmp / "tell"
+    tell.write_text(f"#!/bin/sh\ncat >> {out}\n")
+    tell.chmod(0o755)
+    station = stand.make_station(rig, escalate_command=[str(tell)])
+    outcome = w.perform(station, w.SendLetter(subject="k", letter=letter(command=True)))
+    assert outcome.ok
+    told = json.loads(out.read_text())
+    assert (told["to"], told["subject"], told["body"], told["rig"], told["key"]) == ("mayor/", "s", "b", "demo", "k")
+    tell.write_text("#!/bin/sh\nexit 1\n")
+    outcome = w.perform(station, w.SendLetter(subject="k2", letter=letter(command=True)))
+    assert not outcome.ok
+    assert outcome.data == {"mailed": True}
+    again = w.perform(station, w.SendLetter(subject="k3", letter=letter(mailed=True, to="../x")))
+    assert again.ok  # the mail went before; only the command was missing
+    assert w.perform(station, w.SendLetter(subject="k4", letter=letter(to="../x"))).ok is False
+
+
+def test_action_that_raises_is_an_outcome(rig, station, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device", "/x")
+
+    monkeypatch.setattr(station.mailbox, "acknowledge", fail)
+    outcome = w.perform(station, w.AckMail(subject="m"))
+    assert (outcome.kind, outcome.ok, outcome.detail) == ("ack", False, "No space left on device: /x")
+
+
+def test_restart_starts_the_agent_again_unless_somebody_is_there(rig):
+    station = stand.make_station(rig, agent_command=stand.SLEEP)
+    worker = rig.add_polecat("alpha")
+    assert w.perform(station, w.Restart(subject="alpha", issue="i", title="t")).ok
+    rig.tmux.remember()
+    assert [pane["path"] for pane in rig.tmux.panes()] == [str(worker.path)]
+    outcome = w.perform(station, w.Restart(subject="alpha", issue="i", title="t"))
+    assert (outcome.ok, outcome.detail) == (False, "something runs in its pane again")
+    rig.tmux.run("split-window", "-t", "=gt-demo-alpha:", "--", *stand.SLEEP)
+    rig.tmux.remember()
+    assert "other panes" in w.perform(station, w.Restart(subject="alpha")).detail
+
+
+def test_merged_hand_over_is_closed(rig, station):
+    worker = rig.add_polecat("de-1")
+    issue = station.queue.add("One", "demo")
+    tip = rig.commit("work", {"x": "x"}, cwd=worker.path)
+    claim = w.Claim(issue=issue, actor=station.actor, at=1.0, state="handed-over", name="de-1", tip=tip)
+    station.queue.claim(claim)
+    assert w.perform(station, w.CheckMerged(subject=issue, claim=claim)).ok is False
+    rig.git("merge", "--quiet", "--squash", "polecat/de-1")
+    rig.git("commit", "--quiet", "--message", "squashed")
+    assert w.perform(station, w.CheckMerged(subject=issue, claim=claim)).ok is True
+    assert station.queue.read_claims()[issue].state == "closed"
+    assert station.queue.read_issues()[0][0].status == "closed"

@@ -1,0 +1,187 @@
+"""A worker is made by a child that tells how it ended, and finds what an earlier try has left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from tools import kit, stand
+from tools.kit import wait_for
+
+import witness as w
+
+
+@pytest.fixture
+def station(rig):
+    made = stand.make_station(rig, agent_command=stand.SLEEP)
+    made.queue.add("One", "demo")
+    yield made
+    rig.tmux.remember()
+    reap(made)
+
+
+def reap(station):
+    if station.spawn_child is not None:
+        station.spawn_child.wait(10)
+
+
+def spawn_until(station, rounds, done):
+    """Do rounds until the condition holds; everything a tick does is done."""
+
+    def step():
+        stand.run_rounds(station)
+        return done()
+
+    wait_for(step, rounds, "the spawn")
+
+
+def child_of(station):
+    """Return the spawn child once it has said who it is."""
+
+    def sight():
+        found = w.read_spawn(station.store)
+        return found if found and found.pid else None
+
+    return wait_for(sight, 5, "the child")
+
+
+def claim_of(station):
+    (claim,) = station.queue.read_claims().values()
+    return claim
+
+
+def test_places_in_the_command_are_filled_once_and_stay_words(rig):
+    found = w.find_rig(w.Host(), str(rig.path), {}, "/")
+    filled = w.fill_command(
+        ("{name}", "x{issue}y", "{title}", "{worktree}", "{rig}", "{other}"), found, "n", "i", "{name} $x", "/p"
+    )
+    assert filled == ("n", "xiy", "{name} $x", "/p", "demo", "{other}")
+
+
+def test_spawn_makes_branch_worktree_and_session_and_records_them(rig, station):
+    spawn_until(station, 15, lambda: station.memory.spawn is None and station.queue.read_claims())
+    claim = claim_of(station)
+    assert (claim.state, claim.actor, claim.branch) == ("working", station.actor, f"polecat/{claim.name}")
+    assert claim.start == rig.git("rev-parse", "main")
+    assert rig.git("rev-parse", claim.branch) == claim.start
+    (pane,) = rig.tmux.panes()
+    assert (pane["session"], pane["path"]) == (f"gt-demo-{claim.name}", str(rig.path / "polecats" / claim.name))
+    words = Path(f"/proc/{pane['pid']}/environ").read_text().split("\0")
+    environ = dict(one.split("=", 1) for one in words if "=" in one)
+    assert (environ["GT_RIG"], environ["GT_POLECAT"], environ["WITNESS_ISSUE"]) == ("demo", claim.name, claim.issue)
+    assert environ["WITNESS_RIG"] == str(rig.path)
+    assert not os.path.exists(station.store.path("witness-spawn.json"))
+    assert w.is_locked(station.store.path("witness-spawn.lock")) is False
+
+
+def test_new_branch_starts_at_the_freshly_fetched_remote(rig, station, repo):
+    upstream = repo("upstream")
+    rig.git("remote", "add", "origin", upstream.path)
+    fresh = upstream.commit("newer", {"n": "n"})
+    spawn_until(station, 15, lambda: station.memory.spawn is None and station.queue.read_claims())
+    assert claim_of(station).start == fresh
+
+
+def test_command_that_ends_at_once_is_a_failed_attempt(rig):
+    station = stand.make_station(rig, agent_command=["/bin/false", "x"])
+    station.queue.add("One", "demo")
+    spawn_until(station, 15, lambda: station.memory.issues)
+    (effort,) = station.memory.issues.values()
+    assert effort.attempts == 1
+    assert "the agent ended at once: /bin/false x" in effort.error
+    assert claim_of(station).state == "failed"  # its worktree is there, and gets the next try
+    assert os.path.isdir(rig.path / "polecats" / claim_of(station).name)
+
+
+def test_residue_of_a_failed_spawn_gets_the_next_try(rig):
+    station = stand.make_station(rig, agent_command=["/bin/false", "x"])
+    station.queue.add("One", "demo")
+    spawn_until(station, 15, lambda: station.memory.issues)
+    name = claim_of(station).name
+    station.remember(station.memory.but(issues={}))
+    station.use(w.make_config({**stand.CALM, "tmux_socket": rig.tmux.socket, "agent_command": stand.SLEEP}, "t", {}))
+    spawn_until(station, 15, lambda: claim_of(station).state == "working")
+    assert claim_of(station).name == name
+    assert len(os.listdir(rig.path / "polecats")) == 1
+
+
+@pytest.mark.parametrize("moment", ["at once", "with its worktree", "with its session"])
+def test_killed_spawn_child_leads_to_exactly_one_worker(rig, station, moment):
+    stand.run_rounds(station, 2)  # the first of a process starts nothing
+    child = child_of(station)
+    if moment == "with its worktree":
+        wait_for(lambda: os.listdir(rig.path / "polecats"), 5, "the worktree")
+    elif moment == "with its session":
+        wait_for(rig.tmux.panes, 5, "the session")
+    one = kit.process(child.pid)
+    assert w.end_process(child.pid, child.start, signal.SIGKILL, w.Host())
+    wait_for(lambda: not kit.is_alive(one), 5)
+    fresh = stand.make_station(rig, agent_command=stand.SLEEP)  # the daemon died too
+    stand.run_rounds(fresh, 2)
+    fresh.remember(fresh.memory.but(issues={}))  # the back-off has passed
+    spawn_until(fresh, 15, lambda: fresh.memory.spawn is None and claim_of(fresh).state == "working")
+    rig.tmux.remember()
+    reap(fresh)
+    assert len(os.listdir(rig.path / "polecats")) == 1
+    assert len(rig.tmux.panes()) == 1
+
+
+def test_overdue_spawn_is_ended(rig, tmp):
+    slow = tmp / "hooks"
+    slow.mkdir()
+    (slow / "post-checkout").write_text("#!/bin/sh\nexec sleep 60\n")
+    (slow / "post-checkout").chmod(0o755)
+    station = stand.make_station(rig, agent_command=stand.SLEEP, spawn_timeout=1, tool_timeout=60)
+    station.queue.add("One", "demo")
+    stand.run_rounds(station, 2)  # the first of a process starts nothing
+    child = child_of(station)
+    os.kill(child.pid, signal.SIGSTOP)
+    one = kit.process(child.pid)
+    spawn_until(station, 15, lambda: station.memory.spawn is None)
+    wait_for(lambda: not kit.is_alive(one), 5, "the child to be gone")
+    assert station.memory.issues
+    reap(station)
+
+
+def test_no_second_child_while_one_runs(rig, station):
+    fd = w.take_lock(station.store.path("witness-spawn.lock"))
+    try:
+        assert w.start_spawn_child(station.store, {}) == "another spawn still runs"
+    finally:
+        os.close(fd)
+
+
+def test_lost_state_folder_spawns_nothing_twice(rig, station):
+    spawn_until(station, 15, lambda: station.memory.spawn is None and station.queue.read_claims())
+    claim = claim_of(station)
+    kit.remove(rig.path / ".gastown")
+    fresh = stand.make_station(rig, agent_command=stand.SLEEP)
+    stand.run_rounds(fresh, 3)
+    assert fresh.queue.read_claims() == {}
+    assert len(rig.tmux.panes()) == 1
+    rig.tmux.run("kill-session", "-t", f"=gt-demo-{claim.name}")
+    rig.git("worktree", "remove", f"polecats/{claim.name}")
+    stand.run_rounds(fresh, 2)  # its branch is still there: the work may be done already
+    assert "is there from an earlier worker" in next(iter(fresh.memory.issues.values())).error
+    assert rig.tmux.panes() == []
+
+
+def test_spawn_file_of_any_content_is_a_sight(rig, station):
+    for content in ("", "{", "[]", '{"pid": 3}', json.dumps({"issue": "x", "birth": [["a", "b"]]})):
+        with open(station.store.path("witness-spawn.json"), "w", encoding="utf-8") as file:
+            file.write(content)
+        sight = w.read_spawn(station.store)
+        assert sight is None or sight.alive is False
+    assert sight.birth == (("a", "b"),)
+
+
+def test_child_is_this_very_file(rig, station):
+    stand.run_rounds(station, 2)  # the first of a process starts nothing
+    child = child_of(station)
+    argv = w.read_argv(w.Host(), child.pid)
+    assert argv[:3] == (sys.executable, "-I", "-S")
+    spawn_until(station, 15, lambda: station.memory.spawn is None)

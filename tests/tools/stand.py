@@ -1,0 +1,35 @@
+"""A station on a real rig, for tests that do one thing of the daemon in this very process."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import witness as w
+
+SPEAK = [sys.executable, "-c", "import time\nwhile True: print(time.time(), flush=True); time.sleep(0.2)"]
+SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
+CALM = {"min_free_disk": 0, "min_free_memory": 0, "max_load_per_core": 0, "spawn_delay_ms": 0, "start_grace": 0}
+
+
+def make_station(rig, host=None, **settings) -> w.Station:
+    """Return a station of the rig with its private tmux server."""
+    host = host or w.Host()
+    found = w.find_rig(host, str(rig.path), {}, "/", "witness")
+    config = w.make_config({**CALM, "tmux_socket": rig.tmux.socket, **settings}, "test", {})
+    w.check_ground(host, found, config)
+    return w.Station(host, found, config)
+
+
+def run_rounds(station, number=1, **wish):
+    """Do rounds as the loop does them and return the last (observation, decision, outcomes)."""
+    answer = None
+    for _ in range(number):
+        answer = w.run_round(station, **wish)
+    return answer
+
+
+def events(station) -> list:
+    """Return (kind, subject) of every event so far."""
+    with open(station.store.path("witness-events.jsonl"), encoding="utf-8") as file:
+        return [(event["kind"], event["subject"]) for event in map(json.loads, file)]
