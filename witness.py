@@ -9,11 +9,11 @@ The house, bottom-up; a room uses only what stands above it (`./build.sh map` pr
 
   words       header · constants · errors · settings · names · model · memory · actions
   reading     formats · letters · issues
-  judging     health · draft · alerts · ladder · retire · spawn · requests · decide
+  judging     health · draft · alerts · ladder · retire · fate · spawn · requests · decide
   telling     report · render
   ----------  the line: above it nothing touches the outside, the clock or chance; below it nothing decides
   hands       host · processes · ground · store · git · tmux · tools · queue · mailbox · quiesce · inspect · rescue ·
-              removal · retirement · recover · spawner
+              removal · trash · retirement · recover · spawner
   running     observe · perform · loop · daemon · desk
   front door  worker · person · service · cli
 
@@ -500,6 +500,11 @@ def clean_text(text: str, limit: int = 4000) -> str:
 def mask_secrets(text: str) -> str:
     """Hide what looks like a password, key or token."""
     return re.sub(LOOKS_SECRET, lambda match: (match.group(1) or "") + "[masked]", text)
+
+
+def shell_word(text: str) -> str:
+    """Write a text so that a shell reads it as one word."""
+    return text if re.fullmatch(r"[\w@%+=:,./-]+", text) else "'" + text.replace("'", "'\"'\"'") + "'"
 
 
 def utc(at: float) -> tuple:
@@ -2266,47 +2271,67 @@ class Finding(Value):
     what: str
 
 
-# kind: (evidence, remedy, whether --force preserves it instead of being refused because of it)
+# kind: (evidence, the command that clears it, whether --force preserves it instead of being refused because of it).
+# {what} in the command is the first thing found; {path} and {name} are the worktree and the polecat.
 BLOCKERS = {
-    "modified": ("changed and not committed: {what}", "git add -A && git commit", True),
-    "untracked": ("never committed: {what}", "git add -A && git commit, or delete it", True),
+    "modified": ("changed and not committed: {what}", "git -C {path} commit -a", True),
+    "untracked": ("never committed: {what}", "git -C {path} add -A && git -C {path} commit (or delete it)", True),
     "hidden": (
         "changed behind assume-unchanged or skip-worktree: {what}",
-        "git update-index --no-assume-unchanged --no-skip-worktree -- FILE && git commit -a",
+        "git -C {path} update-index --no-assume-unchanged --no-skip-worktree -- {what}, then commit it",
         True,
     ),
-    "precious": ("ignored by git, and looks precious: {what}", "move it to a safe place, or delete it", True),
-    "nested": ("a repository of its own inside: {what}", "push it elsewhere and delete it, or move it out", False),
-    "mount": ("another file system is mounted inside: {what}", "umount it", False),
-    "alternate": ("the rig's objects are borrowed from inside it: {what}", "git repack -a -d in the rig", False),
-    "stash": ("a stash of this worker: {what}", "git stash pop && git commit -a, or git stash drop", False),
-    "paused": ("unfinished: {what}", "git {what} --continue, or --abort", False),
+    "precious": (
+        "ignored by git, and looks precious: {what}",
+        "move {path}/{what} to a safe place, or delete it",
+        True,
+    ),
+    "nested": ("a repository of its own inside: {what}", "move {path}/{what} out, or push it and delete it", False),
+    "mount": ("another file system is mounted inside: {what}", "umount {what}", False),
+    "alternate": ("the rig's objects are borrowed from inside it: {what}", "git repack -a -d, in the rig", False),
+    "stash": ("a stash of this worker: {what}", "git -C {path} stash pop, then commit (or git stash drop)", False),
+    "paused": (
+        "an unfinished {what}",
+        "git -C {path} {what} --continue (or --abort; a bisect: git bisect reset)",
+        False,
+    ),
     "lock": ("git is at work: {what} is held open", "let it finish", False),
-    "detached": ("commits on no branch: {what}", "git switch -c polecat/NAME/kept", False),
-    "unborn": ("its branch has no commit yet: {what}", "git commit, or git switch to a branch that has one", False),
-    "locked": ("the worktree is locked: {what}", "git worktree unlock PATH", False),
-    "gitlink": ("a submodule without .gitmodules: {what}", "git rm --cached it, or commit .gitmodules", False),
+    "detached": ("commits on no branch: {what}", "git -C {path} switch -c polecat/{name}-kept", False),
+    "unborn": ("its branch has no commit yet: {what}", "git -C {path} commit", False),
+    "locked": ("the worktree is locked: {what}", "git worktree unlock {path}", False),
+    "gitlink": ("a submodule without .gitmodules: {what}", "git -C {path} rm --cached {what}, then commit", False),
     "submodule": ("a submodule holds work of its own: {what}", "commit and push inside it", False),
-    "process": ("somebody else's process is inside: {what}", "end it, or let it leave the folder", False),
-    "attached": ("a person is looking at its session: {what}", "detach (prefix d)", False),
-    "mirror": ("a fetch would delete our rescue refs: {what}", "git config --add KEY '^refs/witness/*'", False),
-    "look": ("could not be looked at: {what}", "see that git and tmux work here, then ask again", False),
+    "process": ("a process inside is not the worker's: {what}", "end it, or let it leave {path}", False),
+    "attached": ("a person is looking at its session: {what}", "detach from it (prefix d)", False),
+    "mirror": ("a fetch would delete our rescue refs: {what}", "git config --add {what} '^refs/witness/*'", False),
+    "look": ("could not be looked at: {what}", "see that git and tmux work in {path}, then ask again", False),
 }
 
 
-def find_blockers(findings, force: bool = False) -> tuple:
-    """Return all blockers of the findings, one a kind, in the order of BLOCKERS."""
+def find_blockers(findings, retirement: Retirement) -> tuple:
+    """Return all blockers of the findings, one a kind, in the order of BLOCKERS; --force lets some kinds pass."""
     by_kind = {}
     for finding in findings:
         by_kind.setdefault(finding.kind, []).append(clean_line(finding.what, 120))
     blockers = []
     for kind, (evidence, remedy, forceable) in BLOCKERS.items():
         names = sorted(set(by_kind.get(kind, ())))
-        if not names or (force and forceable):
+        if not names or (retirement.force and forceable):
             continue
         what = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        blockers.append(Blocker(kind=kind, evidence=evidence.format(what=what), remedy=remedy.format(what=names[0])))
+        places = {"what": shell_word(names[0]), "path": shell_word(retirement.path), "name": retirement.name}
+        blockers.append(Blocker(kind=kind, evidence=evidence.format(what=what), remedy=remedy.format(**places)))
     return tuple(blockers)
+
+
+SWAP_FILES = (".*.sw?", "*~", "#*#", ".#*")  # what editors save on their way out
+
+
+def is_swap_file(path: str) -> bool:
+    """Tell whether a file is an editor's unsaved text."""
+    from fnmatch import fnmatchcase
+
+    return any(fnmatchcase(path.rpartition("/")[2], pattern) for pattern in SWAP_FILES)
 
 
 def is_precious(path: str, patterns) -> bool:
@@ -2332,6 +2357,49 @@ def covers_rescue_refs(refspecs) -> bool:
         return False
     targets = [spec.partition(":")[2] for spec in refspecs if not spec.startswith("^")]
     return any(target in ("refs/*", "*") or target.startswith("refs/witness/") for target in targets)
+
+
+# ====================================================================================================
+# room: fate — whether a retired worker's branch may be deleted
+# ====================================================================================================
+
+
+class BranchFacts(Value):
+    """Everything that was found out about a branch; what could not be told is in `doubt`."""
+
+    name: str  # the one branch that may be deleted, "" for none
+    there: bool = True
+    symref: bool = False  # deleting an alias would delete its target
+    default: bool = False  # it is the default branch, or base's HEAD names it
+    moved: bool = False  # it does not point to the tip that was preserved
+    checked_out: str = ""  # worktree that has it
+    on_default: str = ""  # how its content is on the default branch
+    on_remote: str = ""  # which branch of which remote holds it, by ls-remote
+    doubt: str = ""
+
+
+def decide_fate(facts: BranchFacts) -> tuple:
+    """Return (deleted or kept, why): deleted only where its content is proved to be elsewhere; any doubt keeps it.
+
+    One that is gone already counts as deleted: we were killed right after deleting it.
+    """
+    if not facts.name:
+        return "kept", "it is not this worker's own"
+    if facts.doubt:
+        return "kept", f"git could not tell: {facts.doubt}"
+    if not facts.there:
+        return "deleted", "it is gone already"
+    for fits, why in (
+        (facts.symref, "it is an alias of another branch"),
+        (facts.default, "it is the default branch"),
+        (facts.moved, "it has moved since it was preserved"),
+        (facts.checked_out, f"{facts.checked_out} has it checked out"),
+    ):
+        if fits:
+            return "kept", why
+    if facts.on_default or facts.on_remote:
+        return "deleted", facts.on_default or facts.on_remote
+    return "kept", "its content is not on the default branch or a remote"
 
 
 # ====================================================================================================
@@ -2482,18 +2550,17 @@ def _settle_spawn_child(draft: Draft) -> bool:
         issue = next(
             (one.issue for one in seen.claims.values() if one.state == "claimed" and one.actor == seen.actor), ""
         )
+    blind = any(seen.ports.get(port, Port()).state == UNKNOWN for port in ("tmux", "git"))
     if sight is not None and sight.alive:
         issue = issue or sight.issue
         if spawn is None and issue:
             deadline_at = seen.now + draft.config.spawn_timeout
             draft.change(spawn=Spawn(issue=issue, at=seen.now, deadline_at=deadline_at))
-        elif spawn is not None and seen.now > spawn.deadline_at:
+        elif spawn is not None and seen.now > spawn.deadline_at and not blind:
             draft.act(EndSpawn(subject=issue, sight=sight, overdue=True, why="it took longer than spawn_timeout"))
         return True
-    if not issue:
-        return False
-    if any(seen.ports.get(port, Port()).state == UNKNOWN for port in ("tmux", "git")):
-        return True  # it is settled by its effects, and they cannot be seen
+    if not issue or blind:  # it is settled by its effects, and they must be seen
+        return bool(issue)
     if sight is None or sight.issue != issue:
         # We died before the child began, or after it was settled; neither is a fault of the issue.
         sight = SpawnSight(alive=False, issue=issue, reason="it left no word of how it ended", fault="host")
@@ -4202,6 +4269,16 @@ class Git:
         """Return the one line that git prints, "" where it prints none."""
         return os.fsdecode(self.ask(tree, *words)).strip("\n")
 
+    def value(self, tree: Worktree | None, *words) -> str:
+        """Return the one line that git prints, "" where it says with status 1 that there is none.
+
+        A call that failed in any other way raises ToolError: it is no answer.
+        """
+        ran = self.run(tree, *words)
+        if ran.failure or ran.status not in (0, 1):
+            raise ToolError(ran.reason())
+        return ran.text().strip("\n") if ran.status == 0 else ""
+
     def test(self, tree: Worktree | None, *words) -> bool:
         """Return a yes or no that git gives by its status; anything but 0 and 1 raises ToolError."""
         ran = self.run(tree, *words)
@@ -4329,12 +4406,8 @@ def default_branch(git: Git, config: Config) -> str:
         names.append(f"refs/heads/{config.default_branch}")
         return next((name for name in names if git.test(None, "show-ref", "--verify", "--quiet", name)), "")
     if remote:
-        ran = git.run(None, "symbolic-ref", "--quiet", f"refs/remotes/{remote}/HEAD")
-        return ran.text().strip() if ran.ok else ""
-    if remotes:
-        return ""
-    ran = git.run(None, "symbolic-ref", "--quiet", "HEAD")
-    return ran.text().strip() if ran.ok else ""
+        return git.value(None, "symbolic-ref", "--quiet", f"refs/remotes/{remote}/HEAD")
+    return "" if remotes else git.value(None, "symbolic-ref", "--quiet", "HEAD")
 
 
 def fetch_start_point(git: Git, config: Config) -> tuple:
@@ -4343,7 +4416,7 @@ def fetch_start_point(git: Git, config: Config) -> tuple:
         remotes = git.ask(None, "remote").decode().split()
         for remote in remotes[:1] if "origin" not in remotes else ["origin"]:
             git.change(None, "fetch", "--quiet", "--no-tags", remote)
-            if not git.run(None, "symbolic-ref", "--quiet", f"refs/remotes/{remote}/HEAD").ok:
+            if not git.value(None, "symbolic-ref", "--quiet", f"refs/remotes/{remote}/HEAD"):
                 git.run(None, "remote", "set-head", remote, "--auto")
         name = default_branch(git, config)
         if not name:
@@ -4723,7 +4796,14 @@ class Mailbox:
 
 
 def _list_pids() -> list:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()] if HAS_PROC else []
+    """Return every process's pid.
+
+    Raises:
+        ToolError: there is no /proc, so nobody can be proved to be absent.
+    """
+    if not HAS_PROC:
+        raise ToolError("who is inside a folder cannot be told without /proc")
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def is_open(path: str) -> bool:
@@ -4955,10 +5035,21 @@ def _list_submodules(git: Git, tree: Worktree) -> list:
     return [path for mode, _, _, path in list_index(git, tree) if mode == "160000"]
 
 
+def _list_mounts(top: str) -> list:
+    """Return the mount points below a folder; a bind mount has the same device, so the mount table is asked."""
+    try:
+        with open("/proc/self/mountinfo", "rb") as file:
+            points = [line.split()[4] for line in file if len(line.split()) > 4]
+    except FileNotFoundError:
+        device = os.lstat(top).st_dev
+        return [path for path, _, _ in os.walk(top) if os.lstat(path).st_dev != device]
+    unescaped = [re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match.group(1), 8)]), point) for point in points]
+    return [os.fsdecode(point) for point in unescaped if os.fsdecode(point).startswith(os.path.realpath(top) + os.sep)]
+
+
 def _find_nested(tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
     known = set(_list_submodules(tools.git, tree))
-    device = os.lstat(tree.path).st_dev
-    found = []
+    found = [Finding(kind="mount", what=path) for path in _list_mounts(tree.path)]
 
     def fail(error: OSError) -> None:
         raise error
@@ -4971,9 +5062,6 @@ def _find_nested(tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
         names = {*folders, *files}
         if inside != os.curdir and (".git" in names or {"HEAD", "objects", "refs"} <= names):
             found.append(Finding(kind="nested", what=inside))
-        if os.lstat(folder).st_dev != device:
-            found.append(Finding(kind="mount", what=inside))
-            folders[:] = []
         folders[:] = [one for one in folders if one != ".git" and not os.path.islink(os.path.join(folder, one))]
     return found
 
@@ -5000,7 +5088,7 @@ def list_stashes(git: Git, tree: Worktree, since_at: float) -> list:
             continue
         match = re.match(r"(?:WIP on|On) (.*?): ", words[2])
         branch = match.group(1) if match else ""
-        if branch in ("", "(no branch)", tree.branch) and float(words[1]) >= since_at:
+        if branch in ("", "(no branch)", tree.branch) and float(words[1]) >= int(since_at):
             found.append((words[0], words[2]))
     return found
 
@@ -5047,7 +5135,7 @@ def _find_locks(_tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
 
 def _find_loose_head(tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
     git = tools.git
-    if not git.run(tree, "rev-parse", "--verify", "--quiet", "HEAD^{commit}").ok:
+    if not git.value(tree, "rev-parse", "--verify", "--quiet", "HEAD^{commit}"):
         return [Finding(kind="unborn", what=tree.branch or "HEAD")]
     if tree.branch:
         return []
@@ -5057,32 +5145,38 @@ def _find_loose_head(tools: Tools, _retirement: Retirement, tree: Worktree) -> l
     return [Finding(kind="detached", what=loose[:12])] if loose else []
 
 
-def _find_submodules(tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
-    found, host = [], tools.host
-    paths = _list_submodules(tools.git, tree)
-    if paths and not os.path.lexists(os.path.join(tree.path, ".gitmodules")):
-        found += [Finding(kind="gitlink", what=path) for path in paths]
-    for path in paths:
-        folder = os.path.join(tree.path, path)
-        if not os.path.lexists(os.path.join(folder, ".git")):
+def list_populated(tools: Tools, retirement: Retirement, tree: Worktree) -> list:
+    """Return (path, itself as a worktree) of each submodule that is checked out.
+
+    Its .git file names its folder from where the worktree stood, also after the worktree was moved.
+    """
+    found = []
+    for path in _list_submodules(tools.git, tree):
+        gitfile = os.path.join(tree.path, path, ".git")
+        if not os.path.lexists(gitfile):
             continue
-        named = parse_gitfile(host.read(os.path.join(folder, ".git"), 65536) or b"")
+        named = parse_gitfile(tools.host.read(gitfile, 65536) or b"")
         if named is None:
             raise ToolError(f"{path}/.git cannot be read")
-        sub = Worktree(name=tree.name, path=folder, admin=os.path.normpath(os.path.join(folder, named)))
-        loose = tools.git.line(sub, "rev-list", "--max-count=1", "HEAD", "--branches", "--not", "--remotes")
-        dirt = list_status(tools.git, sub)
-        precious = [one for one in list_ignored(tools.git, sub) if is_precious(one, tools.config.precious)]
-        stash = tools.git.run(sub, "rev-parse", "--verify", "--quiet", "refs/stash").ok
+        admin = os.path.normpath(os.path.join(retirement.path, path, named))
+        found.append((path, Worktree(name=tree.name, path=os.path.join(tree.path, path), admin=admin)))
+    return found
+
+
+def _find_submodules(tools: Tools, retirement: Retirement, tree: Worktree) -> list:
+    git, found = tools.git, []
+    if not os.path.lexists(os.path.join(tree.path, ".gitmodules")):
+        found += [Finding(kind="gitlink", what=path) for path in _list_submodules(git, tree)]
+    for path, sub in list_populated(tools, retirement, tree):
         paused = [word for name, word in PAUSED.items() if os.path.lexists(os.path.join(sub.admin, name))]
-        why = [
-            ("unpushed commits", loose),
-            ("changes", dirt),
-            ("precious files", precious),
-            ("a stash", stash),
-            ("an unfinished " + "".join(paused[:1]), paused),
-        ]
-        found += [Finding(kind="submodule", what=f"{path}: {word}") for word, there in why if there]
+        work = {
+            "unpushed commits": git.line(sub, "rev-list", "-n1", "HEAD", "--branches", "--not", "--remotes"),
+            "changes": list_status(git, sub) or list_hidden(git, sub),
+            "precious files": [one for one in list_ignored(git, sub) if is_precious(one, tools.config.precious)],
+            "a stash": git.value(sub, "rev-parse", "--verify", "--quiet", "refs/stash"),
+            f"an unfinished {''.join(paused[:1])}": paused,
+        }
+        found += [Finding(kind="submodule", what=f"{path}: {word}") for word, there in work.items() if there]
     return found
 
 
@@ -5250,8 +5344,8 @@ def _file_mode(path: str) -> str:
 def _list_staged(git: Git, tree: Worktree) -> list:
     """Return (mode, object name, stage, path) of what the index holds and HEAD does not."""
     head = set()
-    ran = git.run(tree, "ls-tree", "-r", "-z", "HEAD")
-    for record in ran.out.split(b"\0") if ran.ok else []:
+    there = git.value(tree, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    for record in git.ask(tree, "ls-tree", "-r", "-z", "HEAD").split(b"\0") if there else []:
         about, _, path = record.partition(b"\t")
         if path:
             head.add((about.decode().split()[0], about.decode().split()[2], os.fsdecode(path)))
@@ -5263,10 +5357,24 @@ def _list_staged(git: Git, tree: Worktree) -> list:
     ]
 
 
+def list_late(tools: Tools, retirement: Retirement, tree: Worktree) -> list:
+    """Return the ignored files that changed since the retirement began, and what editors left unsaved."""
+    found = []
+    for path in list_ignored(tools.git, tree):
+        try:
+            about = os.lstat(os.path.join(tree.path, path))
+        except OSError:
+            continue
+        if stat.S_ISREG(about.st_mode) and (about.st_mtime >= retirement.at or is_swap_file(path)):
+            found.append(path)
+    return found
+
+
 def _write_tree(tools: Tools, retirement: Retirement, tree: Worktree, committed: bool) -> str:
     """Write files/, index/<stage>/, admin/ and meta.json as one tree and return its name."""
     git, host = tools.git, tools.host
     paths, deleted = list_differing(tools, tree)
+    paths = sorted({*paths, *list_late(tools, retirement, tree)})
     precious = [path for path in [*paths, *list_ignored(git, tree)] if is_precious(path, tools.config.precious)]
     saved = save_precious(tools, retirement, tree, sorted(set(precious)))
     paths = [path for path in paths if path not in set(saved)]
@@ -5286,13 +5394,14 @@ def _write_tree(tools: Tools, retirement: Retirement, tree: Worktree, committed:
         "committed": committed,
         "retirement": dump_value(retirement),
         "branch": tree.branch,
-        "head": git.run(tree, "rev-parse", "--verify", "--quiet", "HEAD").text().strip(),
+        "head": git.value(tree, "rev-parse", "--verify", "--quiet", "HEAD"),
         "deleted": deleted,
         "modes": modes,
         "precious": saved,
     }
     contents = [("meta.json", (json.dumps(meta, sort_keys=True) + "\n").encode("utf-8", "surrogateescape"))]
-    for folder, _, files in os.walk(tree.admin):
+    for folder, folders, files in os.walk(tree.admin):
+        folders[:] = [one for one in folders if one != "modules"]  # submodules are fetched, see keep_submodules
         for name in files:
             full = os.path.join(folder, name)
             content = host.read(full, 1 << 30)
@@ -5309,6 +5418,27 @@ def _write_tree(tools: Tools, retirement: Retirement, tree: Worktree, committed:
         host.remove(index)
 
 
+def keep_submodules(tools: Tools, retirement: Retirement, tree: Worktree) -> None:
+    """Fetch refs, HEAD and reflog tips of each submodule to refs of ours: its folder goes with the worktree's entry.
+
+    Raises:
+        ToolError: one could not be fetched.
+    """
+    for path, sub in list_populated(tools, retirement, tree):
+        place = f"{RETIRING_REFS}{retirement.id}-sub/{re.sub(r'[^A-Za-z0-9/_-]+', '_', path)}"
+        named = set()
+        for folder, _, files in os.walk(os.path.join(sub.admin, "logs")):
+            for name in files:
+                named |= _read_names(os.path.join(folder, name))
+        head = tools.git.line(sub, "rev-parse", "HEAD")
+        asked = "".join(f"{name}^{{commit}}\n" for name in sorted({head, *named} - {ZERO})).encode()
+        rows = tools.git.ask(sub, "cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=asked).decode()
+        tips = [row.split()[0] for row in rows.splitlines() if row.endswith(" commit")]
+        specs = [f"+refs/*:{place}/refs/*", *(f"+{tip}:{place}/tips/{tip}" for tip in tips)]
+        serve = "--upload-pack=git -c uploadpack.allowAnySHA1InWant=true upload-pack"
+        tools.git.change(None, "fetch", "--quiet", "--no-tags", serve, sub.admin, *specs)
+
+
 def preserve(tools: Tools, retirement: Retirement, tree: Worktree, committed: bool = False) -> str:
     """Write the rescue commit, or a further one on top of it, under the retiring ref; return its name.
 
@@ -5317,11 +5447,11 @@ def preserve(tools: Tools, retirement: Retirement, tree: Worktree, committed: bo
     """
     git = tools.git
     ref = RETIRING_REFS + retirement.id
-    ran = git.run(None, "rev-parse", "--verify", "--quiet", ref)
-    before = ran.text().strip() if ran.ok else ""
+    keep_submodules(tools, retirement, tree)
+    before = git.value(None, "rev-parse", "--verify", "--quiet", ref)
     parents = [before] if before else []
     tips = find_rescue_tips(tools, retirement, tree)
-    head = git.run(tree, "rev-parse", "--verify", "--quiet", "HEAD^{commit}").text().strip()
+    head = git.value(tree, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     for one in (head, retirement.tip, *tips):
         if one and one not in parents:
             parents.append(one)
@@ -5336,7 +5466,7 @@ def preserve(tools: Tools, retirement: Retirement, tree: Worktree, committed: bo
 
 
 # ====================================================================================================
-# room: removal — the worktree moved aside, its entry dropped, its branch judged, the kept folder aged
+# room: removal — the worktree moved aside, its entry dropped, its branch deleted or kept
 # ====================================================================================================
 
 
@@ -5387,8 +5517,13 @@ def drop_entry(tools: Tools, retirement: Retirement) -> None:
     if os.path.lexists(aside):
         tools.host.move(aside, aside + ".kept")
     if os.path.isdir(retirement.admin):
-        # The path is missing now, so this drops the entry and nothing else; `prune` would take a neighbour's too.
-        tools.git.change(None, "worktree", "remove", aside)
+        # The path that the entry records: a kill inside `worktree move` leaves the old one there.
+        named = parse_gitfile(tools.host.read(os.path.join(retirement.admin, "gitdir"), 65536) or b"")
+        recorded = os.path.dirname(named or "")
+        if not recorded or os.path.lexists(recorded):
+            raise ToolError(f"{recorded or retirement.admin} is there again: nothing is removed")
+        # The path is missing, so this drops the entry and nothing else; `prune` would take a neighbour's too.
+        tools.git.change(None, "worktree", "remove", recorded)
 
 
 def _merges_to_nothing(git: Git, tip: str, default: str) -> bool:
@@ -5447,58 +5582,128 @@ def is_on_default(git: Git, tip: str, default: str) -> str:
     return "rebased" if good else ""
 
 
-def judge_branch(tools: Tools, retirement: Retirement) -> tuple:
-    """Return (why the branch must be kept, how its content is safe elsewhere); one of the two is "".
-
-    Raises:
-        ToolError: git could not tell.
-    """
-    git, branch = tools.git, retirement.branch
-    ref = f"refs/heads/{branch}"
-    default = default_branch(git, tools.config)
-    if not git.test(None, "show-ref", "--verify", "--quiet", ref):
-        return "it is gone already", ""
-    if git.run(None, "symbolic-ref", "--quiet", ref).ok:
-        return "it is an alias of another branch", ""
-    if git.run(None, "symbolic-ref", "--quiet", "HEAD").text().strip() == ref or default == ref:
-        return "it is the default branch", ""
-    if git.line(None, "rev-parse", ref) != retirement.tip:
-        return "it has moved since it was looked at", ""
-    if f"branch {ref}" in git.ask(None, "worktree", "list", "--porcelain").decode("utf-8", "replace").splitlines():
-        return "another worktree has it checked out", ""
-    how = is_on_default(git, retirement.tip, default) if default else ""
-    if how:
-        return "", f"{how} on {default.partition('/')[2].partition('/')[2]}"
+def _find_on_remote(git: Git, tip: str) -> str:
+    """Say which remote branch holds a commit, asked with ls-remote: tracking refs prove nothing."""
     for remote in git.line(None, "remote").split():
         ran = git.run(None, "ls-remote", "--heads", remote)
-        if not ran.ok:
-            continue
-        for line in ran.text().splitlines():
-            tip, _, name = line.partition("\t")
-            known = git.run(None, "cat-file", "-e", f"{tip}^{{commit}}").ok
-            if known and git.test(None, "merge-base", "--is-ancestor", retirement.tip, tip):
-                return "", f"on {remote} as {name.rpartition('refs/heads/')[2]}"
-    return (
-        "the default branch is not known" if not default else "its content is not on the default branch or a remote"
-    ), ""
+        for line in ran.text().splitlines() if ran.ok else ():
+            there, _, name = line.partition("\t")
+            known = git.run(None, "cat-file", "-e", f"{there}^{{commit}}").ok
+            if known and git.test(None, "merge-base", "--is-ancestor", tip, there):
+                return f"on {remote} as {name.rpartition('refs/heads/')[2]}"
+    return ""
+
+
+def _find_checked_out(git: Git, ref: str) -> str:
+    """Return the worktree that has a branch checked out, "" if none has."""
+    path = ""
+    for line in git.ask(None, "worktree", "list", "--porcelain").decode("utf-8", "replace").splitlines():
+        path = line[len("worktree ") :] if line.startswith("worktree ") else path
+        if line == f"branch {ref}":
+            return path
+    return ""
+
+
+def gather_branch_facts(tools: Tools, retirement: Retirement) -> BranchFacts:
+    """Return what can be found out about the branch of a retired worker."""
+    git, branch, tip = tools.git, retirement.branch, retirement.tip
+    ref = f"refs/heads/{branch}"
+    if not branch:
+        return BranchFacts(name="")
+    try:
+        if not git.test(None, "show-ref", "--verify", "--quiet", ref):
+            return BranchFacts(name=branch, there=False)
+        default = default_branch(git, tools.config)
+        how = is_on_default(git, tip, default) if default else ""
+        return BranchFacts(
+            name=branch,
+            symref=bool(git.value(None, "symbolic-ref", "--quiet", ref)),
+            default=ref in (default, git.value(None, "symbolic-ref", "--quiet", "HEAD"))
+            or default.endswith(f"/{branch}"),
+            moved=git.line(None, "rev-parse", ref) != tip,
+            checked_out=_find_checked_out(git, ref),
+            on_default=f"{how} on {default.partition('/')[2].partition('/')[2]}" if how else "",
+            on_remote="" if how else _find_on_remote(git, tip),
+        )
+    except ToolError as error:
+        return BranchFacts(name=branch, doubt=error.message)
 
 
 def settle_branch(tools: Tools, retirement: Retirement) -> tuple:
     """Delete the branch where its content is safe elsewhere; return (deleted or kept, why)."""
     git, ref = tools.git, f"refs/heads/{retirement.branch}"
-    try:
-        keep, how = judge_branch(tools, retirement)
-        if keep:
-            return "kept", keep
-        git.change(None, "update-ref", "--no-deref", "-d", ref, retirement.tip)
-        listed = git.ask(None, "worktree", "list", "--porcelain").decode("utf-8", "replace").splitlines()
-        if f"branch {ref}" in listed:
-            git.change(None, "update-ref", ref, retirement.tip, ZERO)
-            return "kept", "a worktree has just checked it out"
+    facts = gather_branch_facts(tools, retirement)
+    result, why = decide_fate(facts)
+    if result == "deleted" and facts.there:
+        try:
+            git.change(None, "update-ref", "--no-deref", "-d", ref, retirement.tip)
+            holder = _find_checked_out(git, ref)
+            if holder:
+                git.change(None, "update-ref", ref, retirement.tip, ZERO)
+                return "kept", f"{holder} has just checked it out"
+        except ToolError as error:
+            return "kept", f"git could not delete it: {error.message}"
         git.run(None, "config", "--remove-section", f"branch.{retirement.branch}")
-        return "deleted", how
+    return result, why
+
+
+def push_branch(tools: Tools, retirement: Retirement) -> str:
+    """Push the branch where that is wanted; return why it failed, which never blocks."""
+    if not tools.config.push_on_retire or not retirement.branch:
+        return ""
+    try:
+        remotes = tools.git.line(None, "remote").split()
+        remote = "origin" if "origin" in remotes else remotes[0] if remotes else ""
+        if not remote:
+            return "there is no remote"
+        tools.git.change(None, "push", "--quiet", remote, f"{retirement.tip}:refs/heads/{retirement.branch}")
     except ToolError as error:
-        return "kept", f"git could not tell: {error.message}"
+        return error.message
+    return ""
+
+
+# ====================================================================================================
+# room: trash — the kept folders of retired workers, deleted when they are old enough
+# ====================================================================================================
+
+
+def delete_tree(host: Host, path: str) -> None:
+    """Delete a folder and all below it: no link is followed, no other file system entered.
+
+    Raises:
+        OSError: something could not be deleted; what is left stays.
+    """
+    device = os.lstat(path).st_dev
+    os.chmod(path, stat.S_IRWXU)  # module caches make their folders read-only
+    for entry in list(os.scandir(path)):
+        about = entry.stat(follow_symlinks=False)
+        if stat.S_ISDIR(about.st_mode):
+            if about.st_dev != device:
+                raise OSError(errno.EXDEV, "is another file system", entry.path)
+            delete_tree(host, entry.path)
+        else:
+            host.remove(entry.path)
+    os.rmdir(path)
+
+
+def sweep_trash(tools: Tools, now: float) -> list:
+    """Delete kept folders older than trash_hours, the oldest sooner where disk runs low; return what was done."""
+    root = os.path.join(tools.rig.state, "retiring")
+    try:
+        names = [name for name in os.listdir(root) if name.endswith(".kept")]
+    except FileNotFoundError:
+        return []
+    swept = []
+    for at, name in sorted((os.lstat(os.path.join(root, name)).st_ctime, name) for name in names):
+        free_mib = read_load(root).free_disk_mib
+        short = free_mib is not None and free_mib < tools.config.min_free_disk
+        if at + tools.config.trash_hours * 3600 <= now or short:
+            try:
+                delete_tree(tools.host, os.path.join(root, name))
+                swept.append(name)
+            except OSError as error:
+                swept.append(f"{name} is left: {error.filename}: {error.strerror}")
+    return swept
 
 
 # ====================================================================================================
@@ -5547,9 +5752,9 @@ def _find_tree(tools: Tools, retirement: Retirement) -> Worktree:
 
 def _find_tip(tools: Tools, retirement: Retirement, tree: Worktree) -> str:
     if retirement.branch:
-        ran = tools.git.run(None, "rev-parse", "--verify", "--quiet", f"refs/heads/{retirement.branch}^{{commit}}")
-        if ran.ok:
-            return ran.text().strip()
+        tip = tools.git.value(None, "rev-parse", "--verify", "--quiet", f"refs/heads/{retirement.branch}^{{commit}}")
+        if tip:
+            return tip
     return tools.git.line(tree, "rev-parse", "HEAD^{commit}")
 
 
@@ -5557,9 +5762,9 @@ def _verify(tools: Tools, retirement: Retirement) -> Retirement:
     try:
         tree = _find_tree(tools, retirement)
     except ToolError as error:
-        raise RefusedError(find_blockers([Finding(kind="look", what=error.message)])) from None
+        raise RefusedError(find_blockers([Finding(kind="look", what=error.message)], retirement)) from None
     retirement = retirement.but(path=tree.path, admin=tree.admin)
-    blockers = find_blockers(inspect_worktree(tools, retirement, tree), retirement.force)
+    blockers = find_blockers(inspect_worktree(tools, retirement, tree), retirement)
     if blockers:
         raise RefusedError(blockers)
     return retirement.but(tip=_find_tip(tools, retirement, tree))
@@ -5570,14 +5775,14 @@ def _preserve(tools: Tools, retirement: Retirement) -> Retirement:
 
 
 def rename_ref(tools: Tools, old: str, new: str) -> None:
-    """Rename a ref in one transaction; one that is renamed already is done."""
+    """Rename a ref, and those of its submodules, in one transaction; what is renamed already is done."""
     git = tools.git
-    ran = git.run(None, "rev-parse", "--verify", "--quiet", old)
-    if ran.ok:
-        name = ran.text().strip()
-        lines = f"start\nupdate {new} {name}\ndelete {old} {name}\nprepare\ncommit\n"
-        git.change(None, *DURABLY, "update-ref", "--stdin", stdin=lines.encode())
-    elif not git.run(None, "rev-parse", "--verify", "--quiet", new).ok:
+    refs = [(ref, name) for ref, name in list_refs(git, old) if ref == old]
+    refs += list_refs(git, f"{old}-sub/")
+    if refs:
+        lines = [f"update {new}{ref[len(old) :]} {name}\ndelete {ref} {name}\n" for ref, name in refs]
+        git.change(None, *DURABLY, "update-ref", "--stdin", stdin=("start\n" + "".join(lines) + "commit\n").encode())
+    elif not list_refs(git, new):
         raise ToolError(f"{old} is gone")
 
 
@@ -5589,7 +5794,7 @@ def _quiesce(tools: Tools, retirement: Retirement) -> Retirement:
     why = quiesce(tools, retirement, retirement.path)
     if why:
         _keep_ref(tools, retirement)
-        raise RefusedError(find_blockers([Finding(kind="process", what=why)]))
+        raise RefusedError(find_blockers([Finding(kind="process", what=why)], retirement))
     return retirement
 
 
@@ -5597,7 +5802,7 @@ def _move(tools: Tools, retirement: Retirement) -> Retirement:
     tree = _find_tree(tools, retirement)
     if tree.path == retirement.path:
         tree = move_aside(tools, retirement, tree)
-    blockers = find_blockers(inspect_worktree(tools, retirement, tree), retirement.force)
+    blockers = find_blockers(inspect_worktree(tools, retirement, tree), retirement)
     if blockers:
         move_back(tools, retirement, tree)
         _keep_ref(tools, retirement)
@@ -5607,6 +5812,9 @@ def _move(tools: Tools, retirement: Retirement) -> Retirement:
 
 
 def _decide(tools: Tools, retirement: Retirement) -> Retirement:
+    unpushed = push_branch(tools, retirement)
+    if unpushed:
+        retirement = retirement.but(error=f"not pushed: {unpushed}")
     return retirement.but(
         commit=preserve(tools, retirement, _find_tree(tools, retirement), committed=True), committed=True
     )
@@ -5618,10 +5826,6 @@ def _remove(tools: Tools, retirement: Retirement) -> Retirement:
 
 
 def _settle(tools: Tools, retirement: Retirement) -> Retirement:
-    if not retirement.branch:
-        return retirement.but(branch_result="kept", branch_reason="it is not this worker's own")
-    if retirement.branch_result == "deleted":
-        return retirement
     result, reason = settle_branch(tools, retirement)
     return retirement.but(branch_result=result, branch_reason=reason)
 
@@ -5765,24 +5969,6 @@ def find_unfinished(tools: Tools, known) -> list:
     return found
 
 
-def sweep_trash(tools: Tools, now: float) -> list:
-    """Delete kept folders older than trash_hours, oldest first also sooner where disk runs low; return their names."""
-    root = os.path.join(tools.rig.state, "retiring")
-    try:
-        names = [name for name in os.listdir(root) if name.endswith(".kept")]
-    except FileNotFoundError:
-        return []
-    aged = sorted((os.lstat(os.path.join(root, name)).st_ctime, name) for name in names)
-    swept = []
-    for at, name in aged:
-        free_mib = read_load(root).free_disk_mib
-        short = free_mib is not None and free_mib < tools.config.min_free_disk
-        if at + tools.config.trash_hours * 3600 <= now or short:
-            tools.host.delete_tree(os.path.join(root, name))
-            swept.append(name)
-    return swept
-
-
 def _refuse_to_overwrite(tools: Tools, retirement: Retirement, branch: str) -> None:
     if os.path.lexists(retirement.path):
         raise WitnessError(f"{retirement.path} is there", "move it away first")
@@ -5792,9 +5978,8 @@ def _refuse_to_overwrite(tools: Tools, retirement: Retirement, branch: str) -> N
         raise ToolError(panes)
     if any(pane.session == session for pane in panes):
         raise WitnessError(f"session {session} is there", "end it first")
-    ref = f"refs/heads/{branch}"
-    there = tools.git.run(None, "rev-parse", "--verify", "--quiet", ref) if branch else None
-    if there is not None and there.ok and there.text().strip() != retirement.tip:
+    there = tools.git.value(None, "rev-parse", "--verify", "--quiet", f"refs/heads/{branch}") if branch else ""
+    if there and there != retirement.tip:
         raise WitnessError(f"branch {branch} has moved since", "rename it first: git branch -m")
 
 

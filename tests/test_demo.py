@@ -1,48 +1,90 @@
-"""The demo holds on a whole Witness, and fails on one that lacks a duty."""
+"""The demo holds on a whole Witness, fails on one that lacks a duty, and always clears away."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import os
+import re
+import shutil
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from tools.kit import ROOT
+from tools import kit
 
-DUTIES = ("spawn", "nudge", "escalate", "refuse", "retire", "report")
+DEMO = kit.ROOT / "tests" / "demo.py"
+DUTIES = ("spawn", "nudge", "escalate", "report", "refuse", "retire", "keep", "acknowledge", "once")
+AT_ONCE = 5
+"""They mostly wait; more of them would slow each other down on two cores."""
+
+pytestmark = pytest.mark.slow
 
 
-def play(pyz, *words) -> subprocess.CompletedProcess:
+def play(pyz, *words, demo=DEMO) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "demo.py"), str(pyz), *words],
-        env=dict(os.environ),
+        [sys.executable, str(demo), str(pyz), *words],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=120,
         check=False,
     )
 
 
-def failed(done) -> set:
-    """Return the duties whose checks failed, as the demo's own table says."""
-    return {line.split()[1] for line in done.stdout.splitlines() if line.startswith("  FAILED")}
+def checks(text: str, verdict: str) -> list:
+    """Return the duties of the demo's table whose check ended so."""
+    return re.findall(rf"^  {verdict} +(\S+(?: \S+)?)  +\S", text, re.MULTILINE)
 
 
-@pytest.mark.slow
-def test_demo_holds_and_leaves_nothing(pyz):
-    done = play(pyz)
-    assert (failed(done), done.stderr, done.returncode) == (set(), "", 0), done.stdout
-    assert "18 of 18 checks held" in done.stdout
+def assert_nothing_left(text: str) -> None:
+    (root,) = set(re.findall(r"rig demo in (.*)/demo$", text, re.MULTILINE))
+    assert not Path(root).exists()
+    assert kit.leftovers(Path(root)) == []
 
 
-@pytest.mark.slow
-def test_demo_fails_where_a_duty_is_missing(pyz):
-    """All six at once: they mostly wait."""
-    with concurrent.futures.ThreadPoolExecutor(len(DUTIES)) as pool:
-        runs = dict(zip(DUTIES, pool.map(lambda duty: play(pyz, "--without", duty), DUTIES)))
-    for duty, done in runs.items():
-        assert duty in failed(done), (duty, done.stdout, done.stderr)
-        assert done.returncode == 1
-        assert "ok      leave nothing" in done.stdout
+def test_demo_holds_and_leaves_nothing(pyz, tmp):
+    checkout = tmp / "a chëckout"
+    for name in ("demo.py", "agents/worker.py", "tools/kit.py"):
+        (checkout / "tests" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(kit.ROOT / "tests" / name, checkout / "tests" / name)
+    shutil.copy(pyz, checkout)
+    done = play(checkout / pyz.name, demo=checkout / "tests" / "demo.py")
+    assert (checks(done.stdout, "FAILED"), done.stderr, done.returncode) == ([], "", 0), done.stdout
+    assert {*DUTIES, "leave alone", "stop", "leave nothing"} <= set(checks(done.stdout, "ok"))
+    assert "24 of 24 checks held" in done.stdout
+    assert_nothing_left(done.stdout)
+
+
+def test_demo_fails_on_a_witness_that_lacks_a_duty(pyz):
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        runs = list(pool.map(lambda duty: play(pyz, "--without", duty), DUTIES))
+    for duty, done in zip(DUTIES, runs):
+        assert (checks(done.stdout, "FAILED"), done.returncode) == ([duty, "the end"], 1), done.stdout + done.stderr
+        assert "leave nothing" in checks(done.stdout, "ok")
+        assert_nothing_left(done.stdout)
+
+
+def test_demo_ends_at_its_deadline(pyz):
+    done = play(pyz, "--deadline", "3")
+    assert done.returncode == 1
+    assert {"nudge", "escalate"} & set(checks(done.stdout, "FAILED"))
+    assert "leave nothing" in checks(done.stdout, "ok")
+    assert_nothing_left(done.stdout)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_demo_that_is_broken_off_clears_away(pyz, number):
+    with subprocess.Popen(
+        [sys.executable, str(DEMO), str(pyz)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    ) as child:
+        said = ""
+        while "seen: a worker was spawned" not in said:
+            said += os.read(child.stdout.fileno(), 65536).decode()
+        child.send_signal(number)
+        said += child.communicate(timeout=60)[0]
+    assert child.returncode == 1
+    assert checks(said, "FAILED") == ["the end"]
+    assert "leave nothing" in checks(said, "ok")
+    assert_nothing_left(said)

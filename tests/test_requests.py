@@ -509,6 +509,16 @@ def test_a_crash_in_any_step_is_resumed_from_it_and_ends_the_same(step):
     assert world.claims["de-1"].state == "handed-over"
 
 
+def test_a_retirement_that_ends_during_a_pause_is_finished():
+    world = world_with()
+    world.workers["alpha"].dies_at = "move"
+    mail = world.ask()
+    world.tick()
+    world.paused = "a talk"
+    world.tick()
+    assert (len(world.retired), world.acked, world.memory.requests) == (1, [mail], {})
+
+
 def test_a_retirement_that_failed_is_told_and_tried_again_with_growing_waits():
     world = world_with()
     world.workers["alpha"].fails_at = "move"

@@ -134,6 +134,7 @@ class Worker:
     def __init__(self, world: World, name: str, issue: str = "", branch: str = "") -> None:
         self.world, self.name, self.issue = world, name, issue
         self.branch = branch or f"polecat/{name}"
+        world.branches.add(self.branch)
         self.born_at = self.git_at = world.now
         self.files_at, self.changed, self.commits = 0.0, 0, 0
         self.record: dict = {}
@@ -225,6 +226,7 @@ class World:
         self.sinks_fail = False
         self.nudges: list[tuple[float, str]] = []
         self.issues: dict[str, Issue] = {}
+        self.branches: set[str] = set()
         self.claims: dict[str, Claim] = {}
         self.child: SpawnSight | None = None
         self.load = Load(per_core=0.1, free_memory_mib=9999.0, free_disk_mib=99999.0)
@@ -233,6 +235,8 @@ class World:
         self.events: list[tuple] = []
         self.done: list[Action] = []
         self.first, self.outcomes, self.looks = True, (), {}
+        self.records: dict[str, Retirement] = {}  # what git's refs tell of retirements that have preserved something
+        self.taken_up = False
 
     # -- what happens outside --------------------------------------------------------------------------
 
@@ -370,10 +374,18 @@ class World:
         if step == "verify":
             attached = (("attached", "a person is looking at its session", "detach"),) * bool(worker.persons)
             return worker.blockers * (not retirement.force) + attached
-        if step == "quiesce":
+        if step == "preserve":
+            self.records[retirement.id] = retirement.but(step="move")
+        if step == "quiesce" and worker.pane is not None:
+            if witness.instance_of(worker.pane) != retirement.instance:
+                del self.records[retirement.id]
+                return (("process", "somebody else's process is inside", "end it"),)
             worker.end()
         if step == "move":
             if worker.late_blockers:
+                self.records.pop(retirement.id, None)
+                if self.moved.pop(retirement.id, None):
+                    self.workers[worker.name] = worker
                 return worker.late_blockers
             if self.workers.pop(worker.name, None):
                 self.moved[retirement.id] = worker
@@ -389,6 +401,10 @@ class World:
 
     def do_StartSpawn(self, action):  # noqa: N802
         claim = self.claims.get(action.issue.id)
+        left = [one for one in (*self.branches, *self.retired) if one in (f"polecat/{action.name}", action.name)
+                or one.startswith(f"{action.name}/")]
+        if claim is None and left:
+            return self.outcome("spawn", action, False, f"{left[0]} is there from an earlier worker", fault="taken")
         ours = claim is not None and claim.actor == ACTOR and claim.state in ("failed", "claimed")
         if claim is not None and not ours and claim.state not in ("released", "closed"):
             return self.outcome("spawn", action, False, f"claimed by {claim.actor}", fault="host")
@@ -425,7 +441,15 @@ class World:
 
     def restart(self) -> None:
         """Lose what only the daemon's process knew."""
-        self.first, self.outcomes, self.looks = True, (), {}
+        self.first, self.outcomes, self.looks, self.taken_up = True, (), {}, False
+
+    def take_up(self, memory: Memory) -> Memory:
+        """Add the unfinished retirements that only git knows of."""
+        if self.taken_up or "tmux" in self.failing or "git" in self.failing:
+            return memory
+        self.taken_up = True
+        found = {self.records[one].name: self.records[one] for one in self.moved}
+        return memory.but(retirements={**found, **memory.retirements})
 
     def decide(self, seen: Observation, memory: Memory) -> Decision:
         """Decide; whoever holds laws over every round overrides this."""
@@ -433,7 +457,7 @@ class World:
 
     def round(self, gap: bool = False, crash_after: int | None = None, **wish: Any) -> list[Action]:
         """Do one round and return its actions; with crash_after the daemon is killed once so many are done."""
-        memory = self.memory
+        memory = self.take_up(self.memory)
         seen = self.observe(memory, gap, **wish)
         decision = self.decide(seen, memory)
         self.looks = {}

@@ -33,3 +33,27 @@ def events(station) -> list:
     """Return (kind, subject) of every event so far."""
     with open(station.store.path("witness-events.jsonl"), encoding="utf-8") as file:
         return [(event["kind"], event["subject"]) for event in map(json.loads, file)]
+
+
+def begin(station, name, **changes) -> w.Retirement:
+    """Return the record of a retirement of a polecat as the daemon would begin it now."""
+    seen = w.observe(station, w.Memory())
+    draft = w.Draft(seen, w.Memory(), station.config)
+    request = w.Request(name=name, sender="test", at=seen.now)
+    return w.begin_retirement(draft, seen.sightings[name], request).but(**changes)
+
+
+def tree_of(station, name) -> w.Worktree:
+    """Return the polecat's worktree."""
+    found = w.read_worktree(station.rig, name)
+    assert isinstance(found, w.Worktree), found
+    return found
+
+
+def kinds_of(station, name, **changes) -> dict:
+    """Return what an inspection finds: kind -> what."""
+    retirement = begin(station, name, **changes)
+    found = {}
+    for finding in w.inspect_worktree(station.tools, retirement, tree_of(station, name)):
+        found.setdefault(finding.kind, []).append(finding.what)
+    return found
