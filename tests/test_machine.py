@@ -76,11 +76,15 @@ class Audited(World):
         """Return since when a worker has the life it has now."""
         return int(max(worker.born_at, worker.pane.created_at if worker.pane else getattr(worker, "started_at", 0.0)))
 
-    def may_act_on(self, name: str) -> None:
-        """Nothing is begun that touches a worker that is held, or on a look that failed."""
-        assert name not in self.holds, f"{name} is held"
+    def may_act(self) -> None:
+        """Nothing is begun while paused, or on a look that failed."""
         assert not self.paused, "it is paused"
         assert not {"tmux", "git", "folder"} & set(self.failing), "a tool did not answer"
+
+    def may_act_on(self, name: str) -> None:
+        """Nothing is begun that touches a worker that is held, or whose session only looks absent."""
+        self.may_act()
+        assert name not in self.holds, f"{name} is held"
         assert not self.socket_lost or self.workers[name].pane is None, f"{name} lives, only its socket is gone"
 
     # -- actions ---------------------------------------------------------------------------------------
@@ -123,7 +127,7 @@ class Audited(World):
 
     def do_StartSpawn(self, action):  # noqa: N802
         issue = action.issue.id
-        self.may_act_on("")
+        self.may_act()
         assert not {"queue"} & set(self.failing), "the queue did not answer"
         assert not self.memory.storm_at, "it is halted"
         assert self.issues[issue].status == "open", "the issue is not open"

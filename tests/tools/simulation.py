@@ -296,7 +296,7 @@ class World:
         fresh = sorted((mail for mail in self.inbox.values() if mail.id not in known), key=lambda mail: mail.at)
         workers = () if "folder" in failing else self.workers.values()
         return Observation(
-            now=self.now, day=witness.rfc3339(self.now)[:10], rig=RIG, first=self.first, gap=gap, ports=ports,
+            now=round(self.now, 3), day=witness.rfc3339(self.now)[:10], rig=RIG, first=self.first, gap=gap, ports=ports,
             sightings={worker.name: worker.sight(memory) for worker in workers},
             strangers=() if "folder" in failing else self.strangers, looks=self.looks, outcomes=self.outcomes,
             mails=() if "mailbox" in failing else tuple(fresh[:MAILS_PER_TICK]), mails_waiting=len(self.inbox),
