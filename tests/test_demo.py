@@ -16,7 +16,7 @@ from tools import kit
 
 DEMO = kit.ROOT / "tests" / "demo.py"
 DUTIES = ("spawn", "nudge", "escalate", "report", "refuse", "retire", "keep", "acknowledge", "once")
-AT_ONCE = 9
+AT_ONCE = 5
 """They mostly wait; more of them would slow each other down on two cores."""
 
 pytestmark = pytest.mark.slow
