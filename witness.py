@@ -2438,6 +2438,16 @@ def why_filtered(issue: Issue, config: Config, by_id: dict) -> str:
     return ""
 
 
+def find_residue(claim: Claim, seen: Observation) -> str:
+    """Return the worktree that an earlier attempt of ours has left and that gets the next one, "" if there is none."""
+    sighting = seen.sightings.get(claim.name)
+    # After `spawn reset` the claim is free; then only the branch tells the residue from what somebody made since.
+    ours = claim.state == "failed" or (
+        claim.state == "released" and sighting is not None and sighting.worktree.branch == claim.branch != ""
+    )
+    return claim.name if ours and claim.actor == seen.actor else ""
+
+
 def _why_inhabited(issue: Issue, draft: Draft, claim: Claim | None) -> str:
     """Return which worktree may hold work on an issue although no claim says so; the claims may have been lost."""
     for retirement in draft.memory.retirements.values():
@@ -2446,10 +2456,9 @@ def _why_inhabited(issue: Issue, draft: Draft, claim: Claim | None) -> str:
     wanted = re.escape(name_for_issue(issue.id))
     claimed = {one.name for one in (draft.seen.claims or {}).values()}
     for name, sighting in draft.seen.sightings.items():
-        own = claim is not None and claim.name == name
-        if own and claim.state == "failed":
-            continue  # the residue of a failed attempt: it gets the next one
-        if not own and re.fullmatch(wanted if name in claimed else wanted + r"(-\d+)?", name):
+        if claim is not None and name == find_residue(claim, draft.seen):
+            continue  # it gets the next try
+        if re.fullmatch(wanted if name in claimed else wanted + r"(-\d+)?", name):
             return f"a worktree of its name is there: {name}"
         if find_assignment(sighting, None, None)[0] == issue.id:
             return f"{name} works on it"
@@ -2587,14 +2596,14 @@ def spawn_due(draft: Draft) -> None:
         if why:
             continue
         claim = seen.claims.get(issue.id)
-        residue = claim is not None and claim.state == "failed" and claim.name
+        residue = find_residue(claim, seen) if claim is not None else ""
         taken = {
             *seen.sightings,
             *(folder for folder, _ in seen.strangers),
             *(one.name for one in seen.claims.values()),
             *draft.memory.retirements,
         }
-        name = claim.name if residue else free_name(name_for_issue(issue.id), taken)
+        name = residue or free_name(name_for_issue(issue.id), taken)
         deadline_at = seen.now + draft.config.spawn_timeout
         draft.change(spawn=Spawn(issue=issue.id, at=seen.now, deadline_at=deadline_at), spawned_at=seen.now)
         draft.act(StartSpawn(subject=issue.id, issue=issue, name=name, why=issue.title))
@@ -2604,7 +2613,7 @@ def spawn_due(draft: Draft) -> None:
 def record_failure(draft: Draft, issue: str, error: str, counts: bool = True) -> None:
     """Count a failed attempt of an issue; after SPAWN_ATTEMPTS it waits for a person, who is told."""
     effort = draft.memory.issues.get(issue, Effort())
-    attempts = effort.attempts + counts
+    attempts = min(effort.attempts + counts, SPAWN_ATTEMPTS)
     wait_s = SPAWN_BACKOFF_S[min(max(attempts, 1), len(SPAWN_BACKOFF_S)) - 1]
     draft.put("issues", issue, Effort(attempts=attempts, next_at=draft.seen.now + wait_s, error=clean_line(error)))
     if attempts >= SPAWN_ATTEMPTS:
@@ -3563,7 +3572,11 @@ class Host:
             return Ran(argv=argv, status=None, out=b"", err=b"", failure=f"{missing} is missing")
         except OSError as error:
             return Ran(argv=argv, status=None, out=b"", err=b"", failure=f"cannot be run: {error.strerror}")
-        out, err, failure = _talk(child, stdin, time.monotonic() + timeout_s, limit_bytes)
+        try:
+            out, err, failure = _talk(child, stdin, time.monotonic() + timeout_s, limit_bytes)
+        except BaseException:  # an interrupt: what we started must not go on without us
+            _end_group(child)
+            raise
         if failure == "timeout":
             failure = f"no answer within {timeout_s:g} s"
         if failure:
@@ -3813,7 +3826,7 @@ def read_object(host: Host, path: str) -> dict:
     """Return the JSON object of a file, {} where there is none that can be read."""
     try:
         data = json.loads(host.read(path, 1 << 20) or b"{}")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # a worker's own file, nested too deep, once stopped every tick
         return {}
     return data if isinstance(data, dict) else {}
 
@@ -3984,10 +3997,16 @@ def take_lock(path: str, wait_s: float = 0.0, shared: bool = False) -> int | Non
     """Take a lock on a file and return the descriptor that holds it; None when it stays busy.
 
     flock, not fcntl locks: it belongs to the open file, survives forks and exec, and goes with the last holder.
+
+    Raises:
+        StateError: the file cannot be opened.
     """
     import fcntl
 
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StateError(f"{path}: {error.strerror}", "without this lock nothing is done; mend the folder") from None
     deadline = time.monotonic() + wait_s
     while True:
         try:
@@ -4050,7 +4069,7 @@ class Store:
         try:
             content = self.host.read(path, 64 << 20)
             memory = Memory() if content is None else load_memory(content.decode("utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             memory = Memory()
             self.set_aside(MEMORY_FILE, str(error))
         except OSError as error:
@@ -4091,7 +4110,7 @@ class Store:
             self.host.move(self.path(name), self.path(aside))
         except OSError as error:
             raise StateError(f"{self.path(name)} is damaged and cannot be moved aside: {error.strerror}") from None
-        self.tell("corrupt", name, f"{clean_line(why)}; kept as {aside}, rebuilt from what is there")
+        self.tell("corrupt", name, f"{clean_line(why)}; kept as {aside}, and made anew")
 
     # -- settings and holds --------------------------------------------------------------------------
 
@@ -4105,15 +4124,15 @@ class Store:
         try:
             content = self.host.read(path, 1 << 20)
             data = json.loads(content) if content is not None else {}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             raise ConfigError(f"{path}: {clean_line(why)}", "mend it, or move it away for the defaults") from None
         if not isinstance(data, dict):
             raise ConfigError(f"{path} holds no JSON object", 'write {"name": value, …}')
         return make_config(data, path, environ, sets)
 
-    def read_holds(self) -> dict:
-        """Return pause, holds, resumed_at and stopped; a file that cannot be read means paused."""
+    def _load_holds(self) -> tuple:
+        """Return (the hold file's data, what of it is in force now, why it cannot be read)."""
         try:
             content = self.host.read(self.path(HOLD_FILE), 1 << 20)
             data = json.loads(content) if content is not None else {}
@@ -4127,24 +4146,43 @@ class Store:
             paused = data.get("paused") or {}
             until_at = parse_rfc3339(paused.get("until") or "")
             reason = str(paused.get("reason") or "no reason given") if paused else ""
-            return {
-                "paused": "" if until_at and until_at <= now else reason,
-                "holds": current,
-                "resumed_at": parse_rfc3339(data.get("resumed_at") or ""),
-                "stopped": bool(data.get("stopped")),
-            }
-        except (OSError, ValueError, AttributeError, TypeError) as error:
-            reason = f"{HOLD_FILE} cannot be read ({clean_line(str(error), 80)}); `witness resume` writes it anew"
-            return {"paused": reason, "holds": {}, "resumed_at": 0.0, "stopped": False}
+            return (
+                data,
+                {
+                    "paused": "" if until_at and until_at <= now else reason,
+                    "holds": current,
+                    "resumed_at": parse_rfc3339(data.get("resumed_at") or ""),
+                    "stopped": bool(data.get("stopped")),
+                },
+                "",
+            )
+        except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+            why = f"{HOLD_FILE} cannot be read ({clean_line(str(error), 80)})"
+            paused = f"{why}; `witness resume` writes it anew"
+            return {}, {"paused": paused, "holds": {}, "resumed_at": 0.0, "stopped": False}, why
+
+    def read_holds(self) -> dict:
+        """Return pause, holds, resumed_at and stopped; a file that cannot be read means paused."""
+        return self._load_holds()[1]
 
     def change_holds(self, **changes) -> None:
-        """Change the hold file: paused, stopped, resumed_at as values; a hold as hold=(name, entry or None)."""
+        """Change the hold file: paused, stopped, resumed_at as values; a hold as hold=(name, entry or None).
+
+        Raises:
+            StateError: it cannot be written; or it cannot be read, and this is not the `resume` that writes it anew.
+        """
         path = self.path(HOLD_FILE)
-        data = read_object(self.host, path)
+        data, _, damaged = self._load_holds()
+        if damaged and set(changes) == {"stopped"}:
+            return  # it means paused, and a start or stop must not end that
+        if damaged and "resumed_at" not in changes:
+            raise StateError(damaged, "`witness resume` writes it anew; say then again what is to be held or paused")
+        if damaged:
+            self.set_aside(HOLD_FILE, damaged)
         hold = changes.pop("hold", None)
         data.update(changes)
         if hold is not None:
-            holds = dict(data["holds"]) if isinstance(data.get("holds"), dict) else {}
+            holds = dict(data.get("holds", {}))
             holds.pop(hold[0], None)
             data["holds"] = {**holds, hold[0]: hold[1]} if hold[1] is not None else holds
         data = {key: value for key, value in data.items() if value not in (None, False, {})}
@@ -4161,7 +4199,10 @@ class Store:
         made = str(data.get("id", ""))
         if not re.fullmatch(r"[0-9a-f]{12}", made) or {key: data.get(key) for key in here} != here:
             made = os.urandom(6).hex()
-            self.host.write(path, (json.dumps({"id": made, **here}) + "\n").encode())
+            try:
+                self.host.write(path, (json.dumps({"id": made, **here}) + "\n").encode())
+            except OSError as error:
+                raise StateError(f"{path}: {error.strerror}", "without an id of our own nothing is claimed") from None
         return f"{self.rig.name}/witness@{made}"
 
     # -- log, events, view ---------------------------------------------------------------------------
@@ -4194,8 +4235,8 @@ class Store:
     def write_view(self, view: dict) -> None:
         """Replace what `status` shows; without fsync, it is never read back as memory."""
         try:
-            content = json.dumps(view, ensure_ascii=False).encode("utf-8", "surrogateescape")
-            self.host.write(self.path(VIEW_FILE), content, durable=False)
+            # In ASCII: a branch whose name is no UTF-8 once made the whole file unreadable, and `status` blind.
+            self.host.write(self.path(VIEW_FILE), json.dumps(view).encode(), durable=False)
         except OSError as error:
             self.log(f"{VIEW_FILE}: {error.strerror}")
 
@@ -4609,7 +4650,7 @@ class LocalQueue:
                     self._claims[name] = (signature, load_value(Claim, json.loads(self.host.read(path, 8 << 20))))
             except FileNotFoundError:
                 continue
-            except (OSError, ValueError, TypeError):
+            except (OSError, ValueError, TypeError, RecursionError):
                 return None
             found[self._claims[name][1].issue] = self._claims[name][1]
         self._claims = {name: self._claims[name] for name in names if name in self._claims}
@@ -4702,6 +4743,9 @@ class LocalQueue:
 # ====================================================================================================
 
 
+MTIME_SETTLED_S = 2.0  # older than the coarsest clock of a file system that we meet
+
+
 class Mailbox:
     """The local mail: one Maildir per address, as any mail reader opens it."""
 
@@ -4743,7 +4787,9 @@ class Mailbox:
                 self._note_trouble(folder, name)
             else:
                 mails.append(mail)
-        self._idle_since = mtime if not fresh else None
+        # A time of just now says nothing: what arrives in the same clock tick of the kernel does not change it.
+        settled = self.host.now() - mtime / 1e9 > MTIME_SETTLED_S
+        self._idle_since = mtime if settled and not fresh else None
         return tuple(mails), len(waiting), Port()
 
     def _read(self, folder: str, name: str, at: float) -> Mail | None:
@@ -4757,8 +4803,11 @@ class Mailbox:
         """Put aside what could not be read so often; it stays in the mailbox's folder, out of the way."""
         self._troubles[name] = self._troubles.get(name, 0) + 1
         if self._troubles[name] >= DEAD_LETTER_TRIES:
-            self.host.make_folder(os.path.join(folder, "dead"))
-            self.host.move(os.path.join(folder, "new", name), os.path.join(folder, "dead", name))
+            try:
+                self.host.make_folder(os.path.join(folder, "dead"))
+                self.host.move(os.path.join(folder, "new", name), os.path.join(folder, "dead", name))
+            except OSError:
+                return  # it stays, and is tried again: a look must not fail for it
             del self._troubles[name]
 
     def acknowledge(self, mail_id: str) -> None:
@@ -4970,13 +5019,17 @@ def hash_files(git: Git, tree: Worktree, paths, write: bool = False) -> dict:
     return names
 
 
-def list_status(git: Git, tree: Worktree) -> list:
-    """Return what git status lists, as (kind, path)."""
-    return parse_status(git.ask(tree, "status", "--porcelain=v2", "-z", "-uall", "--ignore-submodules=none"))
+def list_status(git: Git, tree: Worktree, submodules: bool = True) -> list:
+    """Return what git status lists, as (kind, path); without submodules where the worktree was moved.
+
+    A submodule's folder names its worktree's old place, so git cannot look into it there; we can, see list_populated.
+    """
+    ignore = "none" if submodules else "all"
+    return parse_status(git.ask(tree, "status", "--porcelain=v2", "-z", "-uall", f"--ignore-submodules={ignore}"))
 
 
 def _find_dirt(tools: Tools, retirement: Retirement, tree: Worktree) -> list:
-    entries = list_status(tools.git, tree)
+    entries = list_status(tools.git, tree, submodules=tree.path == retirement.path)
     born = dict(retirement.birth)
     same = [
         path
@@ -5077,7 +5130,10 @@ def _find_alternate(tools: Tools, _retirement: Retirement, tree: Worktree) -> li
 
 
 def list_stashes(git: Git, tree: Worktree, since_at: float) -> list:
-    """Return (object name, message) of the stashes that are this worktree's: on its branch or on none, and newer."""
+    """Return (object name, message) of the stashes that are this worktree's: on its branch or on none, and newer.
+
+    While HEAD is detached, as in a rebase, any of them may be.
+    """
     if not git.test(None, "show-ref", "--verify", "--quiet", "refs/stash"):
         return []
     out = git.ask(None, "log", "-g", "-z", "--format=%H%x1f%ct%x1f%gs", "refs/stash", "--")
@@ -5088,7 +5144,8 @@ def list_stashes(git: Git, tree: Worktree, since_at: float) -> list:
             continue
         match = re.match(r"(?:WIP on|On) (.*?): ", words[2])
         branch = match.group(1) if match else ""
-        if branch in ("", "(no branch)", tree.branch) and float(words[1]) >= int(since_at):
+        mine = branch in ("", "(no branch)", tree.branch) or not tree.branch
+        if mine and float(words[1]) >= int(since_at):
             found.append((words[0], words[2]))
     return found
 
@@ -5167,11 +5224,13 @@ def _find_submodules(tools: Tools, retirement: Retirement, tree: Worktree) -> li
     git, found = tools.git, []
     if not os.path.lexists(os.path.join(tree.path, ".gitmodules")):
         found += [Finding(kind="gitlink", what=path) for path in _list_submodules(git, tree)]
+    names = {path: name for mode, name, _, path in list_index(git, tree) if mode == "160000"}
     for path, sub in list_populated(tools, retirement, tree):
         paused = [word for name, word in PAUSED.items() if os.path.lexists(os.path.join(sub.admin, name))]
         work = {
             "unpushed commits": git.line(sub, "rev-list", "-n1", "HEAD", "--branches", "--not", "--remotes"),
             "changes": list_status(git, sub) or list_hidden(git, sub),
+            "another commit than the worktree names": git.line(sub, "rev-parse", "HEAD") not in names.get(path, ()),
             "precious files": [one for one in list_ignored(git, sub) if is_precious(one, tools.config.precious)],
             "a stash": git.value(sub, "rev-parse", "--verify", "--quiet", "refs/stash"),
             f"an unfinished {''.join(paused[:1])}": paused,
@@ -5294,7 +5353,7 @@ def find_rescue_tips(tools: Tools, retirement: Retirement, tree: Worktree) -> tu
 def list_differing(tools: Tools, tree: Worktree) -> tuple:
     """Return (files whose bytes may differ from HEAD's blob, deleted paths), filters and flags seen through."""
     git = tools.git
-    listed = {path for _, path in list_status(git, tree)} | set(list_hidden(git, tree))
+    listed = {path for _, path in list_status(git, tree, submodules=False)} | set(list_hidden(git, tree))
     tracked = [path for mode, _, stage, path in list_index(git, tree) if stage == 0 and mode != "160000"]
     asked = "".join(path + "\0" for path in tracked)
     out = git.ask(tree, "check-attr", "-z", "--stdin", "filter", stdin=os.fsencode(asked)).split(b"\0")
@@ -6184,7 +6243,11 @@ def _make_worker(tools: Tools, order: dict, tell) -> tuple:
 
 def run_spawn_child(host: Host, fd: int, order: dict) -> int:
     """Be the spawn child: fetch, worktree, session, then see that the worker lives; say all of it in SPAWN_FILE."""
+    import signal
+
     os.set_inheritable(fd, False)  # a tmux server started from here must not keep the lock for life
+    # Ended for taking too long, it must take its git with it: an orphan would make the worktree after all.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_FAILED))
     rig = load_value(Rig, order["rig"])
     config = Config({**order["config"]}, {})
     tools = make_tools(host, rig, config)
@@ -6737,15 +6800,19 @@ def run_round(station: Station, gap: bool = False, act: bool = True, guard=None,
         memory = _take_up(station, memory)
     station.memory = memory
     seen = observe(station, memory, gap, **wish)
+    weighed = station.outcomes, station.looks
+    station.outcomes, station.looks = (), {}  # what decide stumbles over is not put before it again
     decision = decide(seen, memory, station.config)
-    station.looks = {}
     if guard is not None:
         guard(None)
     if act:
-        station.remember(decision.memory)
+        try:
+            station.remember(decision.memory)
+        except StateError:
+            station.outcomes, station.looks = weighed  # what was done is not forgotten for a full disk
+            raise
         for event in decision.events:
             station.store.tell(*event)
-    outcomes = []
     for action in decision.actions:
         if not act and not isinstance(action, LookTwice):
             continue
@@ -6753,10 +6820,9 @@ def run_round(station: Station, gap: bool = False, act: bool = True, guard=None,
             guard(action)
         if act and not isinstance(action, (LookTwice, SweepTrash)):
             station.store.log(describe(action))
-        outcomes.append(perform(station, action))
-    station.outcomes = tuple(outcomes)
+        station.outcomes += (perform(station, action),)  # at once: the next one may raise
     station.first = False
-    return seen, decision.but(memory=station.memory if act else decision.memory), outcomes
+    return seen, decision.but(memory=station.memory if act else decision.memory), list(station.outcomes)
 
 
 def asks_for_more(outcomes) -> bool:
@@ -6765,6 +6831,10 @@ def asks_for_more(outcomes) -> bool:
     A look that failed is not taken again at once: git that hangs would be asked twelve times in a row.
     """
     return any(outcome.kind not in ("sweep", "look") or (outcome.kind == "look" and outcome.ok) for outcome in outcomes)
+
+
+# Signals are heeded between two tries: a one-shot command that retires for minutes must not keep `stop` waiting.
+TICK_LOCK_WAIT_S = 1.0
 
 
 class StopActingError(Exception):
@@ -6824,9 +6894,11 @@ class Loop:
         gap, rounds = False, 0
         while not self.stopping:
             more, due_at = self._tick(gap)
+            if self.stopping:
+                break
             rounds = rounds + 1 if more else 0
             wait_s = 0.0 if more and rounds <= FOLLOW_UPS else max(0.05, due_at - host.now())
-            gap = self._wait(min(wait_s, station.config.interval))
+            gap = self._wait(min(wait_s, self._longest_wait_s()))
         self.notify("STOPPING=1")
         if self.lost:
             print(f"{rfc3339(host.now())} stopped: {self.stopping}", file=sys.stderr, flush=True)
@@ -6842,7 +6914,7 @@ class Loop:
         fd = None
         try:
             self._check_lock()
-            fd = take_tick_lock(station, interval)
+            fd = take_tick_lock(station, min(interval, TICK_LOCK_WAIT_S))
             seen, decision, outcomes = run_round(station, gap, guard=self._guard)
             self.troubles = 0
             due_at = next_deadline(decision, seen, station.config)
@@ -6866,8 +6938,12 @@ class Loop:
                 station.tick_lock_fd = None
                 os.close(fd)
         self.troubles += 1
-        station.outcomes, station.looks = (), {}
-        return False, host.now() + min(interval * 2 ** min(self.troubles, 5), max(interval, 600))
+        return False, host.now() + self._longest_wait_s()
+
+    def _longest_wait_s(self) -> float:
+        """Return how long the wait lasts at most: an interval, and longer and longer while ticks fail."""
+        interval = self.station.config.interval
+        return min(interval * 2 ** min(self.troubles, 5), max(interval, 600))
 
     def _complain(self, text: str) -> None:
         self.station.store.log(text)
@@ -6881,7 +6957,7 @@ class Loop:
             body = f"A tick failed unexpectedly; the traceback is in {station.store.path(LOG_FILE)}. It goes on."
             key = f"bug.{memory.started_at:.0f}"
             station.mailbox.deliver(station.config.mayor, f"ESCALATION: Witness of {station.rig.name}", body, key)
-        except (OSError, WitnessError) as error:
+        except Exception as error:  # noqa: BLE001 - the bug may be in what is used here, too
             station.store.log(f"and it could not be escalated: {error}")
 
     def _check_lock(self) -> None:
@@ -6977,6 +7053,15 @@ class DaemonSight(Value):
     pid_fits: bool = False  # the recorded process is there, with the recorded start time
 
 
+def _read_pulse(view: dict, pid: int) -> tuple:
+    """Return when that process looked last and until when it should again, (0, 0) where the view does not tell."""
+    try:
+        stamps = [parse_rfc3339(view[key]) for key in ("last_tick_at", "expected_by_at")]
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return 0.0, 0.0
+    return tuple(stamps) if view.get("pid") == pid else (0.0, 0.0)
+
+
 def see_daemon(store: Store) -> DaemonSight:
     """Tell whether the daemon runs: the lock is the truth, the PID file only says who."""
     locked = is_locked(store.path(LOCK_FILE))
@@ -6993,10 +7078,9 @@ def see_daemon(store: Store) -> DaemonSight:
     if locked is None:
         return DaemonSight(verdict="unknown", detail=f"{store.path(LOCK_FILE)} cannot be asked", **about)
     if locked:
-        view = store.read_view()
-        expected_by_at = parse_rfc3339(str(view.get("expected_by_at") or "")) if view.get("pid") == pid else 0.0
+        last_tick_at, expected_by_at = _read_pulse(store.read_view(), pid)
         if fits and expected_by_at and store.host.now() > expected_by_at:
-            late = span(store.host.now() - parse_rfc3339(view["last_tick_at"]))
+            late = span(store.host.now() - last_tick_at)
             return DaemonSight(verdict="hanging", detail=f"its last look was {late} ago", **about)
         if not fits:
             return DaemonSight(
@@ -7227,7 +7311,13 @@ class Desk:
     def __init__(self, host: Host, rig_option: str, sets, called_as: str) -> None:
         self.host = host
         self.sets = sets
-        self.rig = find_rig(host, rig_option, os.environ, os.getcwd(), called_as)
+        try:
+            folder = os.getcwd()
+        except FileNotFoundError:  # a shell whose worktree was retired under it
+            folder = ""
+        if not folder and not rig_option and not os.environ.get("WITNESS_RIG"):
+            raise UsageError("the working directory is gone", "go into the rig, or name it with --rig PATH")
+        self.rig = find_rig(host, rig_option, os.environ, folder or "/", called_as)
         self.store = Store(host, self.rig)
 
     def config(self) -> Config:
@@ -7796,10 +7886,7 @@ VERDICT_STATUS = {
 }
 
 
-def cmd_status(desk: Desk, words) -> Answer:
-    """Say whether the daemon runs, and what it saw last."""
-    sight = see_daemon(desk.store)
-    view = desk.store.read_view()
+def _show_status(desk: Desk, sight: DaemonSight, view: dict, colour: bool) -> tuple:
     shown = ("paused", "halted", "ports", "polecats", "strangers", "queue", "stats", "requests", "letters_waiting")
     data = add_ages(
         {
@@ -7810,9 +7897,21 @@ def cmd_status(desk: Desk, words) -> Answer:
         },
         desk.host.now(),
     )
-    text = render_status(data, words.colour)
+    text = render_status(data, colour)
     if sight.detail:
         text = text.replace("\n", f"\n{sight.detail}\n", 1)
+    return data, text
+
+
+def cmd_status(desk: Desk, words) -> Answer:
+    """Say whether the daemon runs, and what it saw last."""
+    sight = see_daemon(desk.store)
+    try:
+        data, text = _show_status(desk, sight, desk.store.read_view(), words.colour)
+    except (KeyError, ValueError, TypeError, AttributeError):
+        # The archive was replaced under a daemon of another version.
+        data, text = _show_status(desk, sight, {}, words.colour)
+        text += f"{VIEW_FILE} is not of this version: `witness restart` takes the new one into use\n"
     if not data["daemon"]["running"]:
         text += "nothing is watched now: `witness start` starts it, `witness health` looks once\n"
     return Answer(status=VERDICT_STATUS[sight.verdict], data=data, text=text)
@@ -7854,47 +7953,60 @@ def cmd_config(desk: Desk, words) -> Answer:
     return Answer(status=EXIT_OK, data={"settings": rows}, text=text)
 
 
-def _render_event_line(line: str, as_json: bool) -> str:
-    try:
-        event = json.loads(line)
-        return line if as_json else render_event(event)
-    except (ValueError, AttributeError):
-        return clean_line(line)
-
-
-def _print_file(desk: Desk, words, name: str, render) -> Answer:
-    """Print the last lines of a file and, with -f, those that come, also over a rotation."""
+def _read_lines(desk: Desk, words, name: str):
+    """Yield the last lines of a file and, with -f, those that come; a rotated file is read to its end first."""
     path = desk.store.path(name)
-    inode, offset = 0, 0
+    file, rest, first = None, b"", True
     while True:
         try:
-            with open(path, "rb") as file:
-                about = os.fstat(file.fileno())
-                fresh = inode == 0
-                if about.st_ino != inode or about.st_size < offset:
-                    inode, offset = about.st_ino, 0
-                file.seek(offset)
-                data = file.read()
+            there = os.stat(path)
+            # Asked before the read: once another file has the name, nothing more is written to this one.
+            rotated = file is not None and not os.path.samestat(os.fstat(file.fileno()), there)
+            file = file or open(path, "rb")  # noqa: SIM115 - it stays open between two looks
         except FileNotFoundError:
-            data, fresh = b"", False
-        whole = data[: data.rfind(b"\n") + 1]
-        offset += len(whole)
-        lines = whole.decode("utf-8", "replace").splitlines()
-        for line in lines[-words.number :] if fresh and words.number else lines:
-            print(render(line, words.json), flush=True)
+            rotated = False
+        if file is not None:
+            if os.fstat(file.fileno()).st_size < file.tell():
+                file.seek(0)  # somebody emptied it
+            whole, _, rest = (rest + file.read()).rpartition(b"\n")
+            lines = whole.decode("utf-8", "replace").split("\n") if whole else []
+            yield from lines[-words.number :] if first and words.number else lines
+            first = False
+        if rotated:
+            file.close()
+            file, rest = None, b""
+            continue
         if not words.follow:
-            return Answer(status=EXIT_OK, data=None, text="")
+            return
         desk.host.pause(0.2)
+
+
+def _print_records(desk: Desk, words, name: str, key: str, parse, render) -> Answer:
+    """Print a file of lines as text or, with --json, as one object; with -f as one object a line."""
+    records = (parse(line) for line in _read_lines(desk, words, name))
+    if words.json and not words.follow:
+        return Answer(status=EXIT_OK, data={key: list(records)}, text="")
+    for record in records:
+        print(json.dumps(record) if words.json else render(record), flush=True)
+    return Answer(status=EXIT_OK, data=None, text="")
+
+
+def _parse_event(line: str) -> dict:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        event = None
+    return event if isinstance(event, dict) else {"text": clean_line(line)}  # torn by a full disk
 
 
 def cmd_events(desk: Desk, words) -> Answer:
     """Print what happened, oldest first; -f goes on."""
-    return _print_file(desk, words, EVENTS_FILE, _render_event_line)
+    return _print_records(desk, words, EVENTS_FILE, "events", _parse_event, render_event)
 
 
 def cmd_logs(desk: Desk, words) -> Answer:
     """Print the log; -f goes on."""
-    return _print_file(desk, words, LOG_FILE, lambda line, as_json: line if not as_json else json.dumps({"line": line}))
+    return _print_records(desk, words, LOG_FILE, "lines", plain, str)
 
 
 # ====================================================================================================
@@ -7983,7 +8095,10 @@ COMMANDS = {
         cmd_config,
         "show, change or check the settings",
         "witness config set max_workers 6",
-        ((("verb",), {"choices": ("get", "set", "check")}), (("words",), {"nargs": "*", "metavar": "NAME VALUE"})),
+        (
+            (("verb",), {"nargs": "?", "default": "get", "choices": ("get", "set", "check")}),
+            (("words",), {"nargs": "*", "metavar": "NAME VALUE"}),
+        ),
     ),
     "handoff": Command(cmd_handoff, "in a worktree: everything is committed, please retire me", "witness handoff"),
     "add": Command(
@@ -8074,6 +8189,10 @@ def read_words(argv):
         )
         for flags, keywords in (*row.arguments, *COMMON):
             one.add_argument(*flags, **keywords)
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:], "--help"]
+    if argv and argv[0].partition("=")[0] in ("--rig", "--json", "--set"):
+        raise UsageError(f"{clean_line(argv[0], 40)} stands before the command", "write `witness COMMAND --rig PATH`")
     first = next((word for word in argv if not word.startswith("-")), "")
     if first and first not in COMMANDS:
         close = nearest(first, COMMANDS)
@@ -8081,7 +8200,16 @@ def read_words(argv):
             f"no command {clean_line(first, 40)!r}",
             f"did you mean `{close}`?" if close else "`witness --help` lists them",
         )
-    words = parser.parse_args(argv, Words())
+    words, rest = parser.parse_known_args(argv, Words())
+    if rest:
+        row = COMMANDS.get(words.command)
+        known = [flag for flags, _ in (*(row.arguments if row else ()), *COMMON) for flag in flags]
+        close = nearest(rest[0].partition("=")[0], [flag for flag in known if flag.startswith("-")])
+        called = f"witness {words.command or ''}".strip()
+        raise UsageError(
+            f"{called}: unknown argument {clean_line(rest[0], 40)!r}",
+            f"did you mean `{close}`?" if close else f"`{called} --help` shows how",
+        )
     if words.command is None:
         raise UsageError("no command", "`witness --help` lists them, `witness start` starts the daemon")
     return words
@@ -8097,6 +8225,30 @@ def called_as() -> str:
     return f"{shlex.quote(sys.executable)} {shlex.quote(os.path.abspath(__file__))}"
 
 
+def mend_standard_files() -> None:
+    """Make sure that the three standard files are there, and print whatever can be printed.
+
+    Where the caller closed one, the next file opened got its number: once the daemon's own lock, which the daemon
+    then replaced by its log.
+    """
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w" if fd else "r", encoding="utf-8"))  # noqa: SIM115 - for good
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a title need not fit the terminal's encoding
+
+
+# An OSError of one of these kinds is the machine's, not a bug of ours.
+MACHINE_FAULTS = frozenset(
+    getattr(errno, name)
+    for name in "EACCES EPERM EROFS ENOSPC EDQUOT EIO EISDIR ENOTDIR ELOOP ENAMETOOLONG EMFILE ENFILE ENOMEM".split()
+)
+
+
 def run_inner(host: Host, argv) -> int:
     """Run what we call ourselves: `_daemon` after the double fork, `_spawn` as the spawn child."""
     if argv[0] == "_spawn":
@@ -8105,10 +8257,21 @@ def run_inner(host: Host, argv) -> int:
     return run_daemon(host, rig, argv[5:], int(argv[3]), int(argv[4]))
 
 
+def report_failure(name: str, error: WitnessError, argv) -> int:
+    """Say an expected failure, as data where that was asked for, and return its status."""
+    if "--json" in argv:
+        problem = {"kind": error.kind, "message": error.message, "remedy": error.remedy or None}
+        sys.stdout.write(render_json(name, False, {"error": problem}))
+    else:
+        print(f"witness: {plain(error.line())}", file=sys.stderr)
+    return error.status
+
+
 def main(argv=None, host: Host | None = None) -> int:
     """Run one command and return its exit status; every expected failure becomes one line here."""
     argv = list(sys.argv[1:] if argv is None else argv)
     host = host or Host()
+    mend_standard_files()
     name = argv[0] if argv and argv[0] in COMMANDS else ""
     try:
         if argv and argv[0] in ("_daemon", "_spawn"):
@@ -8126,17 +8289,17 @@ def main(argv=None, host: Host | None = None) -> int:
         sys.stdout.flush()
         return answer.status
     except WitnessError as error:
-        if "--json" in argv:
-            problem = {"kind": error.kind, "message": error.message, "remedy": error.remedy or None}
-            sys.stdout.write(render_json(name, False, {"error": problem}))
-        else:
-            print(f"witness: {error.line()}", file=sys.stderr)
-        return error.status
+        return report_failure(name, error, argv)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains again at exit
         return EXIT_FAILED
+    except OSError as error:
+        if error.errno not in MACHINE_FAULTS:
+            raise
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        return report_failure(name, StateError(f"{where}{error.strerror}"), argv)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 from tools import kit
 
 DEMO = kit.ROOT / "tests" / "demo.py"
-DUTIES = ("spawn", "nudge", "escalate", "report", "refuse", "retire", "keep", "acknowledge", "once")
+DUTIES = ("acknowledge", "once", "escalate", "keep", "refuse", "retire", "report", "nudge", "spawn")
 AT_ONCE = 5
 """They mostly wait; more of them would slow each other down on two cores."""
 

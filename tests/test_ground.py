@@ -151,4 +151,32 @@ def test_server_setting_is_a_database_too(rig):
 def test_damaged_object_files_are_empty(tmp):
     (tmp / "a").write_bytes(b"\0\xff")
     (tmp / "b").write_text("[1]")
-    assert [w.read_object(HOST, str(tmp / name)) for name in ("a", "b", "none", ".")] == [{}, {}, {}, {}]
+    (tmp / "c").write_text('{"a": ' + "[" * 100000)  # a worker's record, nested so deep, once stopped every tick
+    assert [w.read_object(HOST, str(tmp / name)) for name in ("a", "b", "c", "none", ".")] == [{}] * 5
+
+
+def test_rig_without_a_working_tree_is_found_from_inside_its_worktrees(repo, tmp):
+    rig = tmp / "town" / "shop"
+    rig.mkdir(parents=True)
+    made = repo("seed")
+    made.git("clone", "--quiet", "--bare", made.path, rig / ".repo.git")
+    made.git("worktree", "add", "--quiet", "-b", "polecat/alpha", rig / "polecats" / "alpha" / "shop",
+             cwd=rig / ".repo.git")
+    found = find(rig / "polecats" / "alpha" / "shop")
+    assert (found.path, found.base) == (str(rig), str(rig / ".repo.git"))
+    tree = w.read_worktree(found, "alpha")
+    assert (tree.branch, tree.trouble) == ("polecat/alpha", "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_what_belongs_to_another_is_refused(rig):
+    found, plain = find(rig.path), w.make_config({}, "f", {})
+    os.mkdir(found.state, 0o700)
+    os.chown(found.state, 65534, -1)
+    with pytest.raises(w.StateError, match="belongs to uid 65534"):
+        w.check_ground(HOST, found, plain)
+    os.chown(found.state, 0, -1)
+    os.chown(found.path, 65534, -1)
+    with pytest.raises(w.UsageError, match="belongs to uid 65534 and this is root"):
+        w.check_ground(HOST, found, plain)
+    w.check_ground(HOST, found, w.make_config({"as_root": True}, "f", {}))

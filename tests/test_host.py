@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
+import signal
 import stat
 import sys
 import time
@@ -172,3 +173,40 @@ def test_removing_twice_is_fine(host, tmp):
 def test_complaint_names_tool_and_verb(argv, verb):
     ran = w.Ran(argv=argv, status=1, out=b"", err=b"first\nsecond\n")
     assert ran.reason() == f"{argv[0]} {verb}".strip() + ": exit 1: first"
+
+
+def test_child_is_asked_to_end_before_it_is_killed(host, tmp):
+    """A git that is killed at once leaves packed-refs.lock behind and jams the rig."""
+    script = (
+        "import signal, sys, time\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: (open({str(tmp / 'tidied')!r}, 'w').close(), sys.exit(0)))\n"
+        "print('ready', flush=True); time.sleep(60)"
+    )
+    ran = host.run([sys.executable, "-c", script], 1.0)
+    assert (ran.out, ran.failure) == (b"ready\n", "no answer within 1 s")
+    assert (tmp / "tidied").exists()
+
+
+def test_interrupted_call_leaves_no_child_behind(host, tmp):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    script = f"import os, time; open({str(tmp / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(KeyboardInterrupt):
+            host.run([sys.executable, "-c", script], 30)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert kit.process(int((tmp / "pid").read_text())) is None
+
+
+def test_writing_follows_no_link_that_lies_in_wait(host, tmp):
+    (tmp / "target").write_text("mine")
+    os.symlink(tmp / "target", f"{tmp / 'f'}.{os.getpid()}.tmp")
+    with pytest.raises(OSError, match="symbolic"):
+        host.write(str(tmp / "f"), b"x")
+    host.write(str(tmp / "f"), b"x")  # the link is gone, and nothing stands in the way
+    assert ((tmp / "target").read_text(), (tmp / "f").read_bytes()) == ("mine", b"x")

@@ -523,7 +523,7 @@ def test_a_socket_that_was_deleted_is_no_death():
     world = dead_world(on_dead="restart")
     world.workers["alpha"].start()
     world.wait(3 * MIN)
-    world.socket_lost = True
+    world.lose_socket()
     world.wait(30 * MIN)
     assert (words(world.done), world.track().state) == ([], "unknown")
 

@@ -74,7 +74,9 @@ class Audited(World):
 
     def life_of(self, worker: Worker) -> int:
         """Return since when a worker has the life it has now."""
-        return int(max(worker.born_at, worker.pane.created_at if worker.pane else getattr(worker, "started_at", 0.0)))
+        if worker.pane is not None:
+            return int(worker.pane.created_at)
+        return int(max(worker.born_at, getattr(worker, "started_at", 0.0)))
 
     def may_act(self) -> None:
         """Nothing is begun while paused, or on a look that failed."""
@@ -85,7 +87,9 @@ class Audited(World):
         """Nothing is begun that touches a worker that is held, or whose session only looks absent."""
         self.may_act()
         assert name not in self.holds, f"{name} is held"
-        assert not self.socket_lost or self.workers[name].pane is None, f"{name} lives, only its socket is gone"
+        pane, track = self.workers[name].pane, self.memory.polecats.get(name)
+        known = pane is not None and track is not None and track.pane_pid == pane.pid
+        assert not (known and pane.pane_id in self.hidden), f"{name} lives, only its socket is gone"
 
     # -- actions ---------------------------------------------------------------------------------------
 
@@ -222,6 +226,8 @@ class Rounds(RuleBasedStateMachine):
     @rule()
     def lose_the_memory(self):
         world = self.world
+        # What was forwarded and not yet sent is lost with it; it lies in the mailbox among what was read.
+        world.minds -= {key[len("fwd."):] for key in world.memory.pending}
         world.save(Memory())
         world.restart()
         world.tries.clear()
@@ -256,8 +262,7 @@ class Rounds(RuleBasedStateMachine):
     @precondition(lambda self: self.world.workers)
     def a_session_comes_or_goes(self, which, what):
         worker = self.any_worker(which)
-        # A process without its session's socket is the one whose socket was lost: another is made by nobody.
-        if not self.world.socket_lost:
+        if worker.pane is None or worker.pane.pane_id not in self.world.hidden:
             worker.started_at = worker.pane.created_at if worker.pane else getattr(worker, "started_at", 0.0)
             getattr(worker, what)()
 
@@ -310,9 +315,13 @@ class Rounds(RuleBasedStateMachine):
     @rule()
     def tools_work_again(self):
         self.world.failing, self.world.claims_lost, self.world.sinks_fail = {}, False, False
-        self.world.socket_lost = False
+        self.world.hidden = set()
 
-    @rule(what=st.sampled_from(["claims_lost", "sinks_fail", "socket_lost"]))
+    @rule()
+    def the_socket_is_deleted(self):
+        self.world.lose_socket()
+
+    @rule(what=st.sampled_from(["claims_lost", "sinks_fail"]))
     def something_else_fails(self, what):
         setattr(self.world, what, True)
 
@@ -343,7 +352,7 @@ class Rounds(RuleBasedStateMachine):
             world.end_child(ok=True)
         else:
             world.end_child(ok=ok, reason="no such command" * (ok is False), fault=fault * (ok is False), worktree=tree,
-                            session=session and not world.socket_lost)
+                            session=session)
 
     # -- persons ---------------------------------------------------------------------------------------
 
@@ -400,7 +409,7 @@ class Rounds(RuleBasedStateMachine):
     def teardown(self):
         """When everything works again, everything comes to its end."""
         world = self.world
-        world.failing, world.claims_lost, world.socket_lost, world.sinks_fail = {}, False, False, False
+        world.failing, world.claims_lost, world.sinks_fail, world.hidden = {}, False, False, set()
         world.paused, world.holds, world.resumed_at = "", {}, world.now
         world.config = world.config.__class__({**world.config.values, "auto_spawn": False}, {})
         for worker in (*world.workers.values(), *world.moved.values()):

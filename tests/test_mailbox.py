@@ -55,11 +55,13 @@ def test_acknowledging_twice_is_fine(box):
 
 
 def test_ten_thousand_mails_are_read_in_portions_oldest_first(box):
-    for number in range(1000):
-        put(box, f"m{number:04d}", at=2000 - number)
+    folder = inbox(box)
+    for number in range(10000):
+        with open(os.path.join(folder, f"m{number:04d}"), "wb") as file:
+            os.utime(file.fileno(), (20000 - number, 20000 - number))
     mails, waiting, _ = box.read_inbox(())
-    assert (len(mails), waiting) == (w.MAILS_PER_TICK, 1000)
-    assert [mail.id for mail in mails[:2]] == ["m0999", "m0998"]
+    assert (len(mails), waiting) == (w.MAILS_PER_TICK, 10000)
+    assert [mail.id for mail in mails[:2]] == ["m9999", "m9998"]
     known = {mail.id for mail in mails}
     assert not known & {mail.id for mail in box.read_inbox(known)[0]}
 
@@ -73,6 +75,23 @@ def test_known_mail_is_not_read_again_but_a_new_one_is(box):
     assert [mail.id for mail in box.read_inbox({"one"})[0]] == ["two"]
 
 
+def test_unchanged_inbox_is_not_listed_again(box, monkeypatch):
+    put(box, "one")
+    os.utime(inbox(box), (1e9, 1e9))
+    assert box.read_inbox({"one"})[0] == ()
+    monkeypatch.setattr(w.os, "scandir", None)
+    assert box.read_inbox({"one"}) == ((), 1, w.Port())
+
+
+def test_mail_that_comes_in_the_same_clock_tick_is_not_missed(box):
+    put(box, "one")
+    assert box.read_inbox({"one"})[0] == ()
+    then = os.stat(inbox(box)).st_mtime_ns
+    put(box, "two")
+    os.utime(inbox(box), ns=(then, then))  # a kernel's clock goes on in steps of up to 10 ms
+    assert [mail.id for mail in box.read_inbox({"one"})[0]] == ["two"]
+
+
 def test_hostile_entries_are_put_aside_after_three_looks(box, tmp):
     (tmp / "secret").write_text("Subject: x\n\nsecret\n")
     os.symlink(tmp / "secret", os.path.join(inbox(box), "link"))
@@ -82,6 +101,31 @@ def test_hostile_entries_are_put_aside_after_three_looks(box, tmp):
     for _ in range(3):
         assert [mail.id for mail in box.read_inbox(())[0]] == ["good\x1b[31m"]
     assert sorted(os.listdir(os.path.join(box.folder(box.address), "dead"))) == ["fifo", "folder", "link"]
+
+
+def test_entry_that_cannot_be_put_aside_does_not_end_the_look(box):
+    os.mkfifo(os.path.join(inbox(box), "fifo"))
+    with open(os.path.join(box.folder(box.address), "dead"), "w", encoding="utf-8"):
+        pass
+    for _ in range(4):
+        assert box.read_inbox(())[0] == ()
+    os.remove(os.path.join(box.folder(box.address), "dead"))
+    box.read_inbox(())
+    assert os.listdir(os.path.join(box.folder(box.address), "dead")) == ["fifo"]
+
+
+def test_mail_of_any_name_is_read_and_acknowledged(box):
+    names = ["1.M2P3.host:2,", "a\nb", "caf\udce9", "-rf", "x" * 240]
+    for name in names:
+        put(box, name)
+    mails, _, _ = box.read_inbox(())
+    assert sorted(mail.id for mail in mails) == sorted(names)
+    memory = w.load_memory(w.dump_memory(w.Memory(requests={"a": w.Request(name="a", sender="s", at=1.0,
+                                                                           mails=tuple(names))})))
+    for name in memory.requests["a"].mails:
+        box.acknowledge(name)
+    assert box.read_inbox(())[:2] == ((), 0)
+    assert len(os.listdir(os.path.join(box.folder(box.address), "cur"))) == len(names)
 
 
 def test_large_mail_is_cut(box):

@@ -32,7 +32,7 @@ def station(rig):
     return w.Station(host, found, config)
 
 
-@pytest.mark.parametrize("number", [1, 30])
+@pytest.mark.parametrize("number", [1, 50])
 def test_a_tick_asks_tmux_once_and_git_never(rig, station, number):
     for index in range(number):
         rig.add_polecat(f"w{index}", SLEEP if index < 3 else None)
@@ -111,3 +111,12 @@ def test_missing_tool_is_unknown_and_asked_again(rig, station, monkeypatch):
     seen = w.observe(station, w.Memory())
     assert (seen.ports["tmux"].state, seen.ports["git"].state) == (w.PRESENT, w.PRESENT)
     assert seen.ports["git"].version[0].isdigit()
+
+
+def test_worker_whose_record_is_nested_too_deep_is_seen_like_any_other(rig, station):
+    """One such file, in one worktree, once ended every tick of the whole rig."""
+    worker = rig.add_polecat("alpha", SLEEP)
+    (worker.path / ".gastown").mkdir()
+    (worker.path / ".gastown" / "state.json").write_text("[" * 100000)
+    sighting = w.observe(station, w.Memory()).sightings["alpha"]
+    assert (sighting.worktree.record, sighting.worktree.trouble) == ({}, "")

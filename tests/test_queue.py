@@ -129,7 +129,7 @@ def test_claim_over_an_earlier_one(queue, state, actor, answer):
         assert present.start == ("abc" if state in ("failed", "claimed") else "")
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"issue": 3}', '{"issue": "x"}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"issue": 3}', '{"issue": "x"}', "[" * 100000], ids=range(6))
 def test_one_damaged_claim_makes_all_unknown(queue, content):
     queue.claim(claim())
     with open(os.path.join(queue.claims_folder, "x.json"), "w", encoding="utf-8") as file:

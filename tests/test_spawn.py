@@ -135,8 +135,9 @@ def named(name: str, **tree) -> dict:
     pytest.param(None, named("other", branch="polecat/other/de-1@mx"), {}, "other works on it", id="branch"),
     pytest.param(None, named("other", branch="polecat/other/de-12@mx"), {}, "", id="branch-of-another-issue"),
     pytest.param(None, named("other", record={"issue": "de-1"}), {}, "other works on it", id="hand-made-by-its-record"),
-    pytest.param(make_claim(state="released"), named("de-1", record={"issue": "de-1"}), {}, "de-1 works on it",
-                 id="released-but-still-at-work"),
+    pytest.param(make_claim(state="released"), named("de-1"), {}, "", id="residue-after-a-reset"),
+    pytest.param(make_claim(state="released"), named("de-1", branch="mine"), {},
+                 "a worktree of its name is there: de-1", id="released-and-another-there"),
     pytest.param(None, {}, {"retirements": {"x": Retirement(name="x", id="x/1", at=T0, issue="de-1")}},
                  "x, who had it, is being retired", id="being-retired"),
 ])
@@ -226,7 +227,7 @@ def test_a_deleted_socket_starts_no_second_set_of_workers():
     world = spawning_world("de-1", "de-2", max_workers=1)
     world.add("alpha")
     world.tick()
-    world.socket_lost = True
+    world.lose_socket()
     world.wait(10 * MIN)
     assert started(world) == []
 
@@ -446,6 +447,24 @@ def test_an_attempt_whose_child_died_without_a_word_counts():
     world.end_child(ok=None, worktree=False)
     world.tick()
     assert world.memory.issues["de-1"].attempts == 1
+
+
+def test_spawn_reset_does_not_make_a_second_worker_beside_the_residue():
+    world = spawning_world()
+    world.tick()
+    world.end_child(ok=False, reason="no", session=False)
+    world.tick()
+    world.reset_spawn("de-1")
+    world.wait(MIN)
+    assert [action.name for action in of(world.done, StartSpawn)] == ["de-1", "de-1"]
+
+
+def test_what_somebody_made_in_the_place_of_a_worker_set_free_is_not_taken_for_its_residue():
+    world = spawning_world()
+    world.claims["de-1"] = make_claim(state="released")
+    world.add("de-1", branch="mine")
+    world.wait(MIN)
+    assert started(world) == []
 
 
 def test_a_daemon_that_died_before_it_started_the_child_has_not_attempted():

@@ -53,7 +53,9 @@ def test_memory_written_by_another_is_read_again(store):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"null", b"[]", b"\0\xff\xfe", b'{"polecats": 3}', b'{"version": true}x']
+    "content",
+    [b"", b"{", b"null", b"[]", b"\0\xff\xfe", b'{"polecats": 3}', b'{"version": true}x', b"[" * 100000],
+    ids=lambda content: content[:20].decode("latin-1"),
 )
 def test_damaged_memory_is_moved_aside_and_said(store, content):
     put(store, "witness.json", content)
@@ -109,11 +111,27 @@ def test_a_passing_question_does_not_keep_a_lock_from_its_taker(store):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[1]", b'{"holds": 3}', b'{"paused": {"until": "soon"}}', b'{"holds": {"a": 1}}']
+    "content",
+    [b"", b"{", b"[1]", b'{"holds": 3}', b'{"paused": {"until": "soon"}}', b'{"holds": {"a": 1}}', b"[" * 100000],
+    ids=lambda content: content[:20].decode("latin-1"),
 )
-def test_bad_hold_file_means_paused(store, content):
+def test_bad_hold_file_means_paused_until_a_person_resumes(store, content):
+    """`start` once wrote the file anew and so ended a pause that nobody had ended."""
     put(store, "witness-hold.json", content)
     assert "cannot be read" in store.read_holds()["paused"]
+    store.change_holds(stopped=None)  # what every start does
+    store.change_holds(stopped=True)  # what every stop does
+    with pytest.raises(w.StateError) as error:
+        store.change_holds(hold=("alpha", {"reason": "r"}))
+    assert "`witness resume` writes it anew" in error.value.line()
+    with open(store.path("witness-hold.json"), "rb") as file:
+        assert file.read() == content
+    store.change_holds(paused=None, resumed_at=w.rfc3339(HOST.now()))
+    assert store.read_holds()["paused"] == ""
+    (aside,) = [name for name in os.listdir(store.folder) if name.startswith("witness-hold.json.corrupt-")]
+    with open(store.path(aside), "rb") as file:
+        assert file.read() == content
+    assert events(store)[-1]["subject"] == "witness-hold.json"
 
 
 def test_holds_end_by_themselves(store):
@@ -163,9 +181,16 @@ def test_actor_is_made_once_and_anew_elsewhere(store):
         data = json.load(file)
     put(store, "witness.id", json.dumps({**data, "machine": "another"}).encode())
     assert store.read_actor() != actor
+    actor = store.read_actor()
+    moved = w.Store(HOST, store.rig.but(path=store.rig.path + "-moved"))
+    assert moved.read_actor() != actor
+    os.remove(store.path("witness.id"))
+    os.mkdir(store.path("witness.id"))
+    with pytest.raises(w.StateError, match=r"witness\.id"):
+        store.read_actor()
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"interval": "x"}', b"\xff"])
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"interval": "x"}', b"\xff", b"[" * 100000], ids=range(5))
 def test_bad_settings_file_is_named(store, content):
     put(store, "witness-config.json", content)
     with pytest.raises(w.ConfigError, match=r"witness-config\.json"):
@@ -174,7 +199,25 @@ def test_bad_settings_file_is_named(store, content):
 
 def test_view_is_data_or_nothing(store):
     assert store.read_view() == {}
-    store.write_view({"a": "é"})
-    assert store.read_view() == {"a": "é"}
+    view = {"a": "é", "branch": "caf\udce9"}  # git takes names that are no UTF-8
+    store.write_view(view)
+    assert store.read_view() == view
     put(store, "witness-view.json", b"{")
     assert store.read_view() == {}
+
+
+def test_log_is_rotated_at_five_mebibytes(store):
+    store.log("first")
+    os.truncate(store.path("witness.log"), 5 * 1024 * 1024 - 1)
+    store.log("second")
+    store.log("third")
+    with open(store.path("witness.log"), encoding="utf-8") as file:
+        assert [line.split()[1] for line in file] == ["third"]
+    assert os.path.getsize(store.path("witness.log.1")) > 5 * 1024 * 1024
+
+
+@pytest.mark.parametrize("make", [os.mkdir, lambda path: os.symlink("/dev/null", path)], ids=["folder", "link"])
+def test_lock_that_cannot_be_opened_is_told_in_one_line(store, make):
+    make(store.path("witness.lock"))
+    with pytest.raises(w.StateError, match=r"witness\.lock"):
+        w.take_lock(store.path("witness.lock"))

@@ -45,6 +45,18 @@ def test_hanging_server_is_a_reason_within_the_time_limit(tmux, tmp):
     assert answer == "tmux list-panes: no answer within 1 s"
 
 
+def test_deleted_socket_reads_as_no_server(ours, tmux, tmp):
+    """Whether the workers live all the same, their processes tell: see `test_states.py`."""
+    tmux.new_session("s", tmp, SLEEP)
+    socket = tmux.run("display-message", "-p", "#{socket_path}")
+    os.rename(socket, socket + ".away")
+    try:
+        assert ours.list_panes() == ()
+    finally:
+        os.rename(socket + ".away", socket)
+    assert len(ours.list_panes()) == 1
+
+
 def test_socket_that_cannot_be_used_is_a_reason(ours, tmux, tmp):
     tmux.new_session("s", tmp, SLEEP)
     socket = tmux.run("display-message", "-p", "#{socket_path}")

@@ -199,7 +199,7 @@ class Worker:
         world = self.world
         if "tmux" in world.failing:
             return Sighting(name=self.name, worktree=self.tree())
-        if self.pane is None or world.socket_lost:
+        if self.pane is None or self.pane.pane_id in world.hidden:
             track = memory.polecats.get(self.name, Track())
             lives = self.pane is not None and track.pane_pid == self.pane.pid
             return Sighting(name=self.name, worktree=self.tree(), session=ABSENT, process_lives=lives)
@@ -219,7 +219,8 @@ class World:
         self.retired: dict[str, Worker] = {}
         self.strangers: tuple = ()
         self.failing: dict[str, str] = {}  # tmux, git, queue, mailbox, or folder: what each complains of
-        self.socket_lost = self.claims_lost = False
+        self.hidden: set[str] = set()  # panes of a tmux server whose socket was deleted
+        self.claims_lost = False
         self.inbox: dict[str, Mail] = {}
         self.acked: list[str] = []
         self.sent: dict[str, witness.Letter] = {}  # by key: a second delivery finds the first
@@ -244,6 +245,11 @@ class World:
         """Make a worker with a running agent."""
         self.workers[name] = Worker(self, name, issue, branch)
         return self.workers[name].start()
+
+    def lose_socket(self) -> None:
+        """Delete the tmux socket: who lives cannot be seen any more, and the next session gets a new server."""
+        self.hidden = {worker.pane.pane_id for worker in self.workers.values() if worker.pane is not None}
+        self.server_pid += 1
 
     def queue(self, *ids: str, **about: Any) -> None:
         """Put open issues into the queue."""
@@ -369,17 +375,24 @@ class World:
         return self.outcome("retire", action, True, "branch kept", result="retired", no_commits=not worker.commits,
                             ref=f"refs/witness/retired/{retirement.id}")
 
+    @staticmethod
+    def find_strangers(worker: Worker, retirement: Retirement) -> tuple:
+        """Return the blocker for processes inside that are not of the instance that is being retired."""
+        foreign = worker.pane is not None and witness.instance_of(worker.pane) != retirement.instance
+        return (("process", "somebody else's process is inside", "end it"),) * foreign
+
     def retire_step(self, step: str, worker: Worker, retirement: Retirement) -> tuple:
         """Do one step; return the blockers it found."""
         if step == "verify":
             attached = (("attached", "a person is looking at its session", "detach"),) * bool(worker.persons)
-            return worker.blockers * (not retirement.force) + attached
+            return worker.blockers * (not retirement.force) + attached + self.find_strangers(worker, retirement)
         if step == "preserve":
             self.records[retirement.id] = retirement.but(step="move")
-        if step == "quiesce" and worker.pane is not None:
-            if witness.instance_of(worker.pane) != retirement.instance:
+        if step == "quiesce":
+            strangers = self.find_strangers(worker, retirement)
+            if strangers:
                 del self.records[retirement.id]
-                return (("process", "somebody else's process is inside", "end it"),)
+                return strangers
             worker.end()
         if step == "move":
             if worker.late_blockers:
