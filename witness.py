@@ -3462,11 +3462,12 @@ def _outlives(child, deadline: float) -> bool:
     return False
 
 
-def _talk(child, stdin: bytes, deadline: float, limit_bytes: int):
+def _talk(child, stdin: bytes, deadline: float, limit_bytes: int, sink=None):
     """Feed and read a child until both its pipes close; a group member that keeps one open counts as the child."""
     import selectors
 
     texts = {child.stdout: [], child.stderr: []}
+    takers = {child.stdout: sink or texts[child.stdout].append, child.stderr: texts[child.stderr].append}
     size = 0
     with selectors.DefaultSelector() as selector:
         for stream in texts:
@@ -3495,15 +3496,12 @@ def _talk(child, stdin: bytes, deadline: float, limit_bytes: int):
                 if not piece:
                     selector.unregister(stream)
                     continue
-                texts[stream].append(piece)
+                takers[stream](piece)
                 size += len(piece)
                 if size > limit_bytes:
                     failure = f"printed more than {limit_bytes} bytes"
     if not failure and _outlives(child, deadline):
         failure = "timeout"
-    for stream in (child.stdin, *texts):
-        if stream is not None and (not stream.closed):
-            stream.close()
     return b"".join(texts[child.stdout]), b"".join(texts[child.stderr]), failure
 
 
@@ -3547,11 +3545,14 @@ class Host:
         }
         return {**kept, "LC_ALL": "C.UTF-8", **(extra or {})}
 
-    def run(self, argv, timeout_s, cwd="/", env=None, stdin=b"", limit_bytes=OUTPUT_LIMIT_BYTES, keep_fds=()) -> Ran:
+    def run(
+        self, argv, timeout_s, cwd="/", env=None, stdin=b"", limit_bytes=OUTPUT_LIMIT_BYTES, keep_fds=(), sink=None
+    ) -> Ran:
         """Run one child to its end and return how it went; never raises for what the child does.
 
         It gets its own process group, which is ended (TERM, KILL_GRACE_S, KILL) when it takes longer than timeout_s
-        or prints more than limit_bytes. keep_fds stay open in it.
+        or prints more than limit_bytes. keep_fds stay open in it. sink is called with each piece of standard output
+        instead of keeping it, however much that is.
         """
         import subprocess
 
@@ -3573,10 +3574,15 @@ class Host:
         except OSError as error:
             return Ran(argv=argv, status=None, out=b"", err=b"", failure=f"cannot be run: {error.strerror}")
         try:
-            out, err, failure = _talk(child, stdin, time.monotonic() + timeout_s, limit_bytes)
+            limit_bytes = limit_bytes if sink is None else float("inf")
+            out, err, failure = _talk(child, stdin, time.monotonic() + timeout_s, limit_bytes, sink)
         except BaseException:  # an interrupt: what we started must not go on without us
             _end_group(child)
             raise
+        finally:
+            for stream in (child.stdin, child.stdout, child.stderr):
+                if stream is not None:
+                    stream.close()
         if failure == "timeout":
             failure = f"no answer within {timeout_s:g} s"
         if failure:
@@ -3673,6 +3679,61 @@ class Host:
         except FileExistsError:
             return
         os.chmod(path, mode)
+
+    def remove_folder(self, path: str) -> None:
+        """Remove an empty folder."""
+        os.rmdir(path)
+
+    def link(self, target: str, path: str) -> None:
+        """Make a symbolic link."""
+        os.symlink(target, path)
+
+    def copy(self, source: str, target: str, mode: int) -> None:
+        """Copy a regular file to a new one with this mode, whatever its size; a link is not followed.
+
+        Raises:
+            OSError: it is no regular file, or the target exists.
+        """
+        import shutil
+
+        with open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as old:
+            if not stat.S_ISREG(os.fstat(old.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "is no regular file", source)
+            with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as new:
+                shutil.copyfileobj(old, new, 1 << 20)
+                new.flush()
+                os.fchmod(new.fileno(), mode)
+                os.fsync(new.fileno())
+
+    def delete_tree(self, path: str) -> None:
+        """Delete a folder and all below it: no link is followed, no other file system entered.
+
+        Raises:
+            OSError: something could not be deleted; what is left stays.
+        """
+        device = os.lstat(path).st_dev
+        todo = [path]
+        while todo:  # not by recursion: a tree may be deeper than Python's stack
+            folders, folder = [], todo[-1]
+            about = os.lstat(folder)
+            if about.st_dev != device:
+                raise OSError(errno.EXDEV, "is another file system", folder)
+            if about.st_mode & stat.S_IRWXU != stat.S_IRWXU:
+                os.chmod(folder, stat.S_IRWXU)  # module caches make their folders read-only
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                for entry in list(os.scandir(fd)):
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(os.path.join(folder, entry.name))
+                    else:
+                        os.unlink(entry.name, dir_fd=fd)
+            finally:
+                os.close(fd)
+            if folders:
+                todo += folders
+            else:
+                os.rmdir(folder)
+                todo.pop()
 
     @staticmethod
     def _forget(path: str) -> None:
@@ -8201,6 +8262,8 @@ def read_words(argv):
             f"did you mean `{close}`?" if close else "`witness --help` lists them",
         )
     words, rest = parser.parse_known_args(argv, Words())
+    if getattr(words, "words", None) is not None and not any(word.startswith("-") for word in rest):
+        words.words, rest = [*words.words, *rest], []  # argparse gives a `*` nothing that stands behind an option
     if rest:
         row = COMMANDS.get(words.command)
         known = [flag for flags, _ in (*(row.arguments if row else ()), *COMMON) for flag in flags]
