@@ -1,0 +1,99 @@
+"""The README is part of the product: its tables come from the code, its commands run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+from tools import settings_table
+from tools.kit import ROOT
+
+import witness as w
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+# Commands that a test cannot run, each with its reason.
+NOT_RUN = {
+    "./build.sh": "it builds and tests this very checkout, and would do so again",
+    "tmux": "it would start a session on the caller's own tmux server",
+    "cp": "the archive is put there by the test",
+}
+
+
+def table(after: str) -> list:
+    """Return the first cells of the first table behind a heading."""
+    lines = README[README.index(after) :].splitlines()
+    rows = [line for line in lines if line.startswith("| ")]
+    end = next((index for index, line in enumerate(rows) if index and line.startswith("| setting")), len(rows))
+    return [row.split("|")[1].strip() for row in rows[:end] if "---" not in row]
+
+
+def test_settings_table_is_the_codes_own():
+    assert settings_table.put_table(README) == README
+
+
+def test_states_stand_in_the_order_of_precedence():
+    cells = table("## How it decides")
+    assert cells[0] == "state"
+    assert cells[1 : 1 + len(w.HEALTH_RULES)] == [name for name, _ in w.HEALTH_RULES]
+
+
+def test_every_command_is_named_and_every_named_command_is_one():
+    words = set(re.findall(r"`(?:\./witness\.pyz |\$WITNESS_COMMAND )?([a-z]+)\b[^`]*`", README))
+    words |= {line.split()[1] for block in BLOCKS for line in block.splitlines() if line.startswith("./witness.pyz ")}
+    assert set(w.COMMANDS) - words == set()
+    called = re.findall(r"(?:\./witness\.pyz|\$WITNESS_COMMAND|^witness) ([a-z]+)", README, re.MULTILINE)
+    assert set(called) <= set(w.COMMANDS)
+
+
+def test_rooms_named_in_the_readme_are_there():
+    rooms = set(re.findall(r"room `([a-z]+)`", README))
+    assert rooms
+    assert rooms <= set(re.findall(r"^# room: (\w+)", (ROOT / "witness.py").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def commands():
+    for block in BLOCKS:
+        for line in block.replace("\\\n", " ").splitlines():
+            text = line.partition("    #")[0].strip()
+            if text and text.split()[0] not in NOT_RUN:
+                yield text
+
+
+def test_there_is_something_to_run():
+    assert len(list(commands())) >= 8
+
+
+@pytest.mark.slow
+def test_commands_run_in_their_order(rig, pyz, tmp):
+    """A real rig, the archive alone in it, and a stand-in for the agent on the PATH."""
+    (rig.path / "witness.pyz").symlink_to(pyz)
+    tools = tmp / "bin"
+    tools.mkdir()
+    agent = tools / "claude"
+    agent.write_text(f"#!{sys.executable}\nimport time\nprint('ready', flush=True)\ntime.sleep(60)\n")
+    agent.chmod(0o755)
+    teller = tools / "tell-me"
+    teller.write_text("#!/bin/sh\ncat > /dev/null\n")
+    teller.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "WITNESS_TMUX_SOCKET": rig.tmux.socket}
+    for text in commands():
+        text = text.replace("/usr/local/bin/tell-me", str(teller))
+        folder, allowed = rig.path, (0,)
+        if text.startswith("$WITNESS_COMMAND"):
+            text = text.replace("$WITNESS_COMMAND", shlex.quote(str(rig.path / "witness.pyz")))
+            folder = rig.path / "polecats" / "alpha"
+        if text.split()[0:2] == ["./witness.pyz", "status"]:
+            allowed = (0, 3)
+        if "reload" in text and subprocess.run(["./witness.pyz", "start"], cwd=rig.path, env=env, check=True):
+            pass  # the reader's daemon runs at this point of a real first day
+        done = subprocess.run(
+            text, shell=True, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode in allowed, (text, done.stdout, done.stderr)
+    rig.tmux.remember()
