@@ -332,6 +332,8 @@ def _typed(setting: Setting, value):
     if kind == "words":
         if not isinstance(value, (list, tuple)) or not all(isinstance(word, str) for word in value):
             return None
+        if any("\0" in word for word in value):  # no program can be given such a word
+            return None
         return tuple(value)
     if not isinstance(value, str) or any(ord(char) < 32 for char in value):
         return None
@@ -430,7 +432,7 @@ def make_config(file: dict, file_name: str, environ: dict, sets=()) -> Config:
 POLECAT_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
 ISSUE_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 LOOKS_SECRET = (
-    r"(?i)((?:api[_-]?key|token|secret|passw(?:or)?d|authorization|bearer)[\"']?\s*[:=\s]\s*[\"']?"
+    r"(?i)((?:api[_-]?key|token|secret|passw(?:or)?d|authorization|bearer)[\"']?(?:\s*[:=]\s*|\s+)[\"']?"
     r"(?:(?:bearer|basic)\s+)?)[^\s\"']{6,}"
     r"|\b(?:sk|ghp|gho|xox[abp]|AKIA)[-_A-Za-z0-9]{12,}"
 )
@@ -509,7 +511,7 @@ def shell_word(text: str) -> str:
 
 def utc(at: float) -> tuple:
     """Return (year, month, day, hour, minute, second) of epoch seconds; `datetime` would cost each start 7 ms."""
-    days, rest = divmod(int(at), 86400)
+    days, rest = divmod(int(at // 1), 86400)
     # Civil-from-days: years counted from March so that the leap day is the last of its year.
     era, day_of_era = divmod(days + 719468, 146097)
     year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096) // 365
@@ -521,6 +523,10 @@ def utc(at: float) -> tuple:
     return year, month, day, rest // 3600, rest // 60 % 60, rest % 60
 
 
+# What four digits of a year can tell, 0000 to 9999; the time of a file may lie anywhere.
+FIRST_AT, LAST_AT = -62167219200.0, 253402300799.0
+
+
 def rfc3339(at: float) -> str:
     """Write epoch seconds as RFC 3339 in UTC, milliseconds kept; 0 (never) is "".
 
@@ -529,7 +535,7 @@ def rfc3339(at: float) -> str:
     """
     if not at:
         return ""
-    at = round(at, 3)
+    at = min(max(round(at, 3), FIRST_AT), LAST_AT)
     year, month, day, hour, minute, second = utc(at)
     thousandth = round(at % 1 * 1000) % 1000
     return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}.{thousandth:03d}Z"
@@ -549,18 +555,20 @@ def parse_rfc3339(text: str) -> float:
     """
     if not text:
         return 0.0
-    match = re.fullmatch(r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)?", text.strip())
+    clock = r"([01]\d|2[0-3]):([0-5]\d)"
+    pattern = rf"(\d{{4}})-(\d\d)-(\d\d)[Tt ]{clock}:([0-5]\d|60)(\.\d+)?(?:[Zz]|([+-]){clock})?"
+    match = re.fullmatch(pattern, text.strip(), re.ASCII)
     if not match:
         raise ValueError(f"no RFC 3339 stamp: {text[:40]!r}")
     year, month, day, hour, minute, second = (int(match.group(index)) for index in range(1, 7))
-    if not (1 <= month <= 12 and 1 <= day <= 31):
-        raise ValueError(f"no such day: {text[:40]!r}")
     shifted = year - (month <= 2)
     era, year_of_era = divmod(shifted, 400)
     day_of_year = (153 * (month - 3 if month > 2 else month + 9) + 2) // 5 + day - 1
     days = era * 146097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719468
-    zone = match.group(8) or "Z"
-    offset_s = 0 if zone in "Zz" else (int(zone[1:3]) * 60 + int(zone[4:6])) * (-60 if zone[0] == "-" else 60)
+    if utc(days * 86400)[:3] != (year, month, day):  # the 31st of February would be a day of March
+        raise ValueError(f"no such day: {text[:40]!r}")
+    sign, hours, minutes = match.group(8, 9, 10)
+    offset_s = (int(hours) * 60 + int(minutes)) * (-60 if sign == "-" else 60) if sign else 0
     return days * 86400 + hour * 3600 + minute * 60 + second + float(match.group(7) or 0) - offset_s
 
 
@@ -1015,20 +1023,34 @@ def freeze(content):
     return tuple(freeze(one) for one in content) if isinstance(content, list) else content
 
 
+# What an entry of a list holds where it is no text: so many texts in a row, or a stamp as text.
+ROW_LENGTHS = {"birth": 2, "blockers": 3}
+STAMP_LISTS = frozenset({"restarts", "failures"})
+
+
+def _is_entry(field: str, entry) -> bool:
+    if field in ROW_LENGTHS:
+        return (
+            isinstance(entry, tuple)
+            and len(entry) == ROW_LENGTHS[field]
+            and all(isinstance(text, str) for text in entry)
+        )
+    if field in STAMP_LISTS and isinstance(entry, str):
+        parse_rfc3339(entry)
+    return isinstance(entry, str)
+
+
 def _as_type(field: str, content, default):
     if default is None:
         return content
-    if isinstance(default, bool):
-        fits = isinstance(content, bool)
-    elif isinstance(default, (int, float)):
-        fits = isinstance(content, (int, float)) and not isinstance(content, bool)
-    elif isinstance(default, tuple):
-        fits = isinstance(content, list)
-        content = freeze(content) if fits else content
-    else:
-        fits = isinstance(content, type(default))
+    fits = type(content) is type(default)
+    if isinstance(default, tuple) and isinstance(content, list):
+        content = freeze(content)
+        fits = all(_is_entry(field, entry) for entry in content)
+    elif field == "stats" and fits:
+        fits = all(type(figure) in (int, float) for figure in content.values())
     if not fits:
-        raise ValueError(f"{field} is {type(content).__name__}, not {type(default).__name__}")
+        raise ValueError(f"{field} cannot be {clean_line(json.dumps(content), 40)}")
     return content
 
 
@@ -1036,7 +1058,8 @@ def load_value(kind: type, data, tables=()):
     """Read a value back; unknown keys are passed over (a later minor version wrote them).
 
     Raises:
-        ValueError: not an object, a field of another type than its default's, or a field missing that has none.
+        ValueError: not an object, a field or an entry of a list that is not of its type, or a field missing that has no
+            default. What is let in here is believed from then on: a wrong entry would fail in every tick.
     """
     if not isinstance(data, dict):
         raise ValueError(f"{kind.__name__} is no object")
@@ -1204,8 +1227,9 @@ def parse_panes(text: str):
         try:
             numbers = [int(word) for word in (*words[:2], *words[3:5], *words[6:9])]
             server, created, attached, activity, pid, dead, in_mode = numbers
+            created_at, activity_at = float(created), float(activity)
             session_id, pane_id, session, command = words[2], words[5], words[9], words[10]
-        except (ValueError, IndexError):
+        except (ValueError, IndexError, OverflowError):
             return f"tmux list-panes printed {clean_line(line, 60)!r}"
         if not (re.fullmatch(r"\$\d+", session_id) and re.fullmatch(r"%\d+", pane_id)):
             return f"tmux list-panes printed {clean_line(line, 60)!r}"
@@ -1213,14 +1237,14 @@ def parse_panes(text: str):
             Pane(
                 session=session,
                 session_id=session_id,
-                created_at=float(created),
+                created_at=created_at,
                 attached=attached,
                 server_pid=server,
                 pane_id=pane_id,
                 pid=pid,
                 dead=bool(dead),
                 in_mode=bool(in_mode),
-                activity_at=float(activity),
+                activity_at=activity_at,
                 command=clean_line(command, 40),
             )
         )
@@ -1245,16 +1269,17 @@ def parse_proc_stat(data: bytes) -> Process | None:
     """Read /proc/PID/stat; the name in parentheses may itself hold parentheses and spaces."""
     before, _, after = data.rpartition(b")")
     words = after.split()
-    if len(words) < 20 or b"(" not in before:
+    try:
+        return Process(
+            pid=int(before.split(b"(", 1)[0]),
+            start=int(words[19]),
+            parent=int(words[1]),
+            group=int(words[2]),
+            foreground=int(words[5]),
+            zombie=words[0] in (b"Z", b"X"),
+        )
+    except (ValueError, IndexError):
         return None
-    return Process(
-        pid=int(before.split(b"(", 1)[0]),
-        start=int(words[19]),
-        parent=int(words[1]),
-        group=int(words[2]),
-        foreground=int(words[5]),
-        zombie=words[0] in (b"Z", b"X"),
-    )
 
 
 def parse_meminfo(data: bytes) -> float | None:
@@ -1274,7 +1299,7 @@ def is_interactive_shell(argv) -> bool:
     for word in words:
         if word in takes_value:
             next(words, "")
-        elif not word.startswith(("-", "+")) or (not word.startswith("--") and "c" in word[1:]):
+        elif word.startswith("--command") or re.match(r"[^+-]|[+-](?!-).*c", word):
             return False
     return True
 
@@ -1287,10 +1312,14 @@ def parse_gitfile(data: bytes) -> str | None:
 
 
 def parse_head(data: bytes) -> str | None:
-    """Return the branch that HEAD names, "" for a detached one, None for what is no HEAD."""
+    """Return the branch that HEAD names, "" for a detached one, None for what is no HEAD.
+
+    Where git keeps its refs in tables, the file says `.invalid`, for old readers; what HEAD is stands elsewhere.
+    """
     text = data.decode("utf-8", "surrogateescape").strip()
     if text.startswith("ref: refs/heads/"):
-        return text[len("ref: refs/heads/") :]
+        branch = text[len("ref: refs/heads/") :]
+        return None if not branch or branch.startswith(".") or " " in branch or "\n" in branch else branch
     return "" if re.fullmatch(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", text) else None
 
 
@@ -1343,43 +1372,60 @@ class Ask(Value):
     reason: str = ""
 
 
+def _find_text(message) -> str:
+    for part in message.walk():
+        if part.get_content_maintype() == "text" and not part.is_multipart():
+            return (part.get_payload(decode=True) or b"").decode("utf-8", "replace")
+    return ""
+
+
+def _read_header(message, name: str) -> str:
+    from email.errors import MessageError
+    from email.header import decode_header
+
+    raw = message.get(name, "")
+    try:
+        text = ""
+        for piece, charset in decode_header(raw):
+            # Bytes as they are, against the rules, are UTF-8 wherever they are written today.
+            charset = "utf-8" if charset in (None, "unknown-8bit") else charset
+            text += piece if isinstance(piece, str) else piece.decode(charset, "replace")
+    except (MessageError, ValueError, LookupError):
+        text = str(raw)
+    return clean_line(text, 300)
+
+
 def parse_mail(mail_id: str, data: bytes, at: float) -> Mail:
     """Read one message; what is no message becomes one without a subject, which needs a mind."""
     from email import message_from_bytes
-    from email.errors import MessageError
-    from email.header import decode_header, make_header
+    from email.parser import BytesHeaderParser
 
-    message = message_from_bytes(data)
+    try:
+        message = message_from_bytes(data)
+        text = _find_text(message)
+    except RecursionError:  # a thousand parts, each within the last: nobody wrote this, but somebody may send it
+        message, text = BytesHeaderParser().parsebytes(data), ""
+    sender = re.sub(r".*<([^<>]*)>$", r"\1", _read_header(message, "From"))
+    subject = _read_header(message, "Subject")
+    return Mail(id=mail_id, sender=sender, subject=subject, body=clean_text(text, 8000), at=at)
 
-    def header(name: str) -> str:
-        raw = str(message.get(name, ""))
-        try:
-            return clean_line(str(make_header(decode_header(raw))), 300)
-        except (MessageError, ValueError, LookupError):
-            return clean_line(raw, 300)
 
-    text = ""
-    for part in message.walk():
-        if part.get_content_maintype() == "text" and not part.is_multipart():
-            content = part.get_payload(decode=True)
-            text = (content or b"").decode("utf-8", "replace")
-            break
-    sender = re.sub(r".*<([^<>]*)>$", r"\1", header("From"))
-    return Mail(id=mail_id, sender=sender, subject=header("Subject"), body=clean_text(text, 8000), at=at)
+def _write_header(text: str) -> str:
+    from email.header import Header
+
+    plain = text.isascii() and "=?" not in text  # what looks encoded would be decoded by whoever reads it
+    return text if plain else Header(text, "utf-8", maxlinelen=70).encode()
 
 
 def render_mail(sender: str, to: str, subject: str, body: str, at: float, key: str) -> bytes:
     """Write one message as any mail reader reads it."""
-    from email.header import Header
-
     days, months = "Mon Tue Wed Thu Fri Sat Sun".split(), "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
     year, month, day, hour, minute, second = utc(at)
     weekday = days[(int(at) // 86400 + 3) % 7]  # 1970-01-01 was a Thursday
-    subject = clean_line(subject, 300)
     lines = (
-        f"From: {clean_line(sender)}",
-        f"To: {clean_line(to)}",
-        f"Subject: {subject if subject.isascii() else Header(subject, 'utf-8', maxlinelen=70).encode()}",
+        f"From: {_write_header(clean_line(sender))}",
+        f"To: {_write_header(clean_line(to))}",
+        f"Subject: {_write_header(clean_line(subject, 300))}",
         f"Date: {weekday}, {day:02d} {months[month - 1]} {year} {hour:02d}:{minute:02d}:{second:02d} +0000",
         f"Message-ID: <{key}@witness>",
         "MIME-Version: 1.0",
@@ -1406,7 +1452,8 @@ def read_ask(mail: Mail, rig: str, trusted) -> Ask:
     if not is_polecat_name(name):
         return Ask(kind="bad", reason=f"{clean_line(name, 40)!r} is no polecat's name")
     sender = mail.sender.strip().strip("/")
-    if sender not in (f"{rig}/{name}", f"{rig}/polecats/{name}") and sender not in trusted:
+    believed = {f"{rig}/{name}", f"{rig}/polecats/{name}", *(one.strip("/") for one in trusted)} - {""}
+    if sender not in believed:
         return Ask(kind="bad", name=name, reason=f"{clean_line(mail.sender, 60) or 'nobody'} may not ask for {name}")
     return Ask(kind=kind, name=name)
 
@@ -1476,6 +1523,7 @@ def forwarded_letter(mail: Mail) -> tuple:
 # ====================================================================================================
 
 CLOSED = frozenset({"closed", "tombstone"})
+LINK_DEFAULTS = (("issue_id", ""), ("type", "blocks"), ("depends_on_id", ""))
 
 
 def _parse_issue(data) -> Issue:
@@ -1502,9 +1550,15 @@ def _parse_issue(data) -> Issue:
     for link in links:
         if not isinstance(link, dict):
             raise ValueError("a dependency is no object")
+        # What is missing or null is read so that it blocks.
+        owner, kind, target = (link.get(key) or other for key, other in LINK_DEFAULTS)
+        if not all(isinstance(one, str) for one in (owner, kind, target)):
+            raise ValueError("a dependency is no link")
         # A line may also list links in which it is the target; only its own side says what it waits for.
-        if link.get("issue_id", data["id"]) == data["id"] and link.get("type", "blocks") in kinds:
-            kinds[link.get("type", "blocks")].append(str(link.get("depends_on_id", "")))
+        if owner in ("", data["id"]) and kind in kinds:
+            if not target:
+                raise ValueError("a dependency names no issue")
+            kinds[kind].append(target)
     return Issue(
         id=data["id"],
         title=clean_line(text("title")),
@@ -1585,6 +1639,12 @@ def list_ready(issues, now: float) -> tuple:
     return tuple(sorted(ready, key=lambda issue: (issue.priority, issue.created, issue.id)))
 
 
+def _write_line(data: dict) -> str:
+    text = json.dumps(data, ensure_ascii=False)
+    # Half a surrogate pair cannot be written as UTF-8, only as an escape.
+    return json.dumps(data) if re.search("[\ud800-\udfff]", text) else text
+
+
 def new_issue_line(issue_id: str, title: str, at: float, author: str, **extra) -> str:
     """Write one new open issue as a line of the file."""
     stamp = rfc3339(at)
@@ -1600,7 +1660,7 @@ def new_issue_line(issue_id: str, title: str, at: float, author: str, **extra) -
         "updated_at": stamp,
         **extra,
     }
-    return json.dumps(data, ensure_ascii=False) + "\n"
+    return _write_line(data) + "\n"
 
 
 def close_issue_text(text: str, issue_id: str, at: float, reason: str) -> str:
@@ -1613,12 +1673,12 @@ def close_issue_text(text: str, issue_id: str, at: float, reason: str) -> str:
     for index, line in enumerate(lines):
         try:
             data = json.loads(line) if line.strip() else None
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(data, dict) and data.get("id") == issue_id and data.get("_type", "issue") == "issue":
             stamp = rfc3339(at)
             data.update(status="closed", updated_at=stamp, closed_at=stamp, close_reason=reason)
-            lines[index], found = json.dumps(data, ensure_ascii=False), True
+            lines[index], found = _write_line(data), True
     if not found:
         raise KeyError(issue_id)
     return "\n".join(lines)
@@ -2201,9 +2261,14 @@ def report_busy(draft: Draft, verdict: Verdict) -> None:
 
 
 def may_restart(verdict: Verdict, seen: Observation, config: Config) -> bool:
-    """Tell whether a dead worker is started again: only for an issue known to be open, else its work may be merged."""
+    """Tell whether a dead worker is started again: only for an issue known to be open, else its work may be merged.
+
+    What a failed spawn has left is no worker yet: it gets the next attempt of its issue.
+    """
     is_open = any(one.id == verdict.issue and one.status not in CLOSED for one in seen.issues or ())
-    return config.on_dead == "restart" and bool(config.agent_command) and is_open
+    claim = (seen.claims or {}).get(verdict.issue)
+    is_its_own = seen.claims is not None and (claim is None or (claim.state, claim.name) == ("working", verdict.name))
+    return config.on_dead == "restart" and bool(config.agent_command) and is_open and is_its_own
 
 
 def handle_dead(draft: Draft, verdict: Verdict, sighting: Sighting) -> None:
@@ -2514,13 +2579,18 @@ def _why_broken(draft: Draft) -> str:
     return ""
 
 
+def _is_live(draft: Draft, sighting: Sighting) -> bool:
+    verdict = draft.verdicts.get(sighting.name)
+    state = verdict.state if verdict is not None else ""
+    if state == "dead":
+        restarts = draft.memory.polecats.get(sighting.name, Track()).restarts
+        return may_restart(verdict, draft.seen, draft.config) and len(restarts) < draft.config.max_restarts
+    return state != "idle" and (sighting.session != ABSENT or sighting.process_lives)
+
+
 def count_live(draft: Draft) -> int:
-    """Count live workers from ground truth; one that cannot be judged counts, an idle one does not."""
-    return sum(
-        (sighting.session != ABSENT or sighting.process_lives)
-        and getattr(draft.verdicts.get(name), "state", "") not in ("idle", "dead")
-        for name, sighting in draft.seen.sightings.items()
-    )
+    """Count live workers from ground truth: also who cannot be judged and who will be restarted, but no idle one."""
+    return sum(_is_live(draft, sighting) for sighting in draft.seen.sightings.values())
 
 
 def why_no_spawn(draft: Draft, by_hand: bool = False) -> str:
@@ -2756,6 +2826,9 @@ def _stopped(draft: Draft, name: str) -> str:
     for port in ("tmux", "git"):
         if draft.seen.ports.get(port, Port()).state == UNKNOWN:
             return f"{port} does not answer"
+    sighting = draft.seen.sightings.get(name)
+    if sighting is not None and (sighting.session == UNKNOWN or sighting.process_lives):
+        return "its session is not known"
     return draft.seen.paused
 
 
@@ -2816,8 +2889,6 @@ def retire_due(draft: Draft) -> None:
         if sighting is None:
             if name not in {folder for folder, _ in seen.strangers}:
                 finish_request(draft, name, "it is gone already")
-            continue
-        if sighting.session == UNKNOWN or (sighting.session == ABSENT and sighting.process_lives):
             continue
         if sighting.pane is not None and request.at < int(sighting.pane.created_at) and not seen.person:
             finish_request(draft, name, "stale: a new session has taken its place")
@@ -6333,12 +6404,13 @@ def read_spawn(store: Store) -> SpawnSight | None:
     data = read_object(store.host, store.path(SPAWN_FILE))
     if not data and not busy:
         return None
+    pid, start = data.get("pid", 0), data.get("start", 0)
     return SpawnSight(
         alive=busy is not False,
         issue=str(data.get("issue", "")),
         name=str(data.get("name", "")),
-        pid=int(data.get("pid", 0)),
-        start=int(data.get("start", 0)),
+        pid=pid if isinstance(pid, int) and isinstance(start, int) else 0,
+        start=start if isinstance(pid, int) and isinstance(start, int) else 0,
         ok=data.get("ok"),
         reason=str(data.get("reason", "")),
         fault=str(data.get("fault", "")),
@@ -6990,10 +7062,7 @@ class Loop:
             self.stopping = stop.why
         except Exception:  # noqa: BLE001
             # The one place that catches what nobody expected: a watchdog that dies of a bug watches nobody.
-            import traceback
-
-            self._complain("bug: " + traceback.format_exc())
-            self._escalate_bug()
+            self._survive()
         finally:
             if fd is not None:
                 station.tick_lock_fd = None
@@ -7032,6 +7101,18 @@ class Loop:
         if not ours:
             self.lost = True
             raise StopActingError(f"{path} is gone or replaced: another Witness may be running")
+
+    def _survive(self) -> None:
+        """Log and escalate the exception at hand, unless it came of a state folder that was taken away."""
+        import traceback
+
+        try:
+            self._check_lock()
+        except StopActingError as stop:
+            self.stopping = stop.why
+            return
+        self._complain("bug: " + traceback.format_exc())
+        self._escalate_bug()
 
     def _guard(self, action: Action | None) -> None:
         """Stop acting where the lock is lost or a stop was asked for meanwhile."""

@@ -52,6 +52,8 @@ SETTINGS = {
 }
 """Minutes become seconds, and no guard of the host holds the show up. MAX_WORKERS: more than there are issues."""
 
+HANDMADE = {"ann": "steady", "bob": "steady", "cat": "steady", "quinn": "silent", "mort": "mortal"}
+"""The workers started by hand, and their parts; enough are well, for half of three or more would halt everything."""
 SET_FREE = """\
 def _settle_claim(station, retirement, outcome):
     claim = station.queue.read_claims()[retirement.issue]
@@ -174,9 +176,10 @@ class Stage:
         return {row[3]: (int(row[1]), row[2]) for row in rows}
 
     def worktree(self, name: str) -> str:
-        """Return git's own line about a worker's worktree."""
-        lines = self.ask("git", "worktree", "list").splitlines()
-        return next((line for line in lines if line.split()[0] == str(self.rig / "polecats" / name)), "")
+        """Return git's own entry of a worker's worktree, in one line, "" where it has none."""
+        entries = self.ask("git", "worktree", "list", "--porcelain").split("\n\n")
+        first = f"worktree {self.rig / 'polecats' / name}"
+        return next((", ".join(entry.splitlines()) for entry in entries if entry.splitlines()[:1] == [first]), "")
 
     def tip(self, name: str) -> str:
         return self.ask("git", "rev-parse", "--verify", "--quiet", f"refs/heads/polecat/{name}")
@@ -305,11 +308,13 @@ def build_rig(stage: Stage) -> None:
     stage.witness("config", "set", "tmux_socket", stage.socket)
     agent = [str(stage.python), str(WORKER), "{title}", str(stage.notes)]
     stage.witness("config", "set", "agent_command", json.dumps(agent))
-    for name, part in {"ann": "steady", "bob": "steady", "cat": "steady", "quinn": "silent", "mort": "mortal"}.items():
+    for name, part in HANDMADE.items():
         tree = stage.rig / "polecats" / name
         stage.git("worktree", "add", "--quiet", "-b", f"polecat/{name}", tree)
         place = ("-c", tree, "-x", "200", "-y", "50")
         stage.tmux("new-session", "-d", "-s", f"gt-demo-{name}", *place, "--", stage.python, WORKER, part, stage.notes)
+    kit.wait_for(lambda: all(map(stage.processes_of, HANDMADE)), COMMAND_S, "the agents to begin")
+    stage.workers = {name: stage.processes_of(name) for name in HANDMADE}
     stage.panes()
     stage.say(
         "A repository with a remote, and five workers started by hand: ann, bob and cat work steadily, quinn falls "
@@ -328,7 +333,7 @@ def tell_spawn(stage: Stage, name: str, title: str):
         session = stage.panes().get(f"gt-demo-{name}")
         if not (pids and session and stage.worktree(name) and stage.tip(name)):
             return ""
-        return f"git worktree: {stage.worktree(name)}\ntmux session: gt-demo-{name}; its agent: pid {pids[0].pid}"
+        return f"git: {stage.worktree(name)}\ntmux session: gt-demo-{name}; its agent: pid {pids[0].pid}"
 
     yield Check("spawn", f"a worker was spawned for {title}: folder, branch, terminal and agent", is_spawned)
     stage.workers[name] = stage.processes_of(name)
@@ -431,7 +436,6 @@ def tell_silent(stage: Stage):
 
 
 def tell_mortal(stage: Stage):
-    stage.workers["mort"] = stage.processes_of("mort")
     yield Check(
         "die",
         "mort was killed, and its terminal closed with it",
@@ -452,7 +456,7 @@ def tell_mortal(stage: Stage):
 def tell_rest(stage: Stage, *issues: str):
     """Look at what must not have happened meanwhile."""
     left = stage.rig / "polecats" / "mort" / "half-done.txt"
-    healthy = ("ann", "bob", "cat")
+    healthy = [name for name, part in HANDMADE.items() if part == "steady"]
 
     def is_left():
         status = stage.ask("git", "--no-optional-locks", "-C", left.parent, "status", "--porcelain")
@@ -462,7 +466,7 @@ def tell_rest(stage: Stage, *issues: str):
     def is_once():
         names = {path.name.partition(".")[0] for path in stage.notes.glob("*.pids")}
         refs = stage.ask("git", "for-each-ref", "--format=%(refname)", "refs/witness/").splitlines()
-        once = names == {*stage.workers, *issues} and len(refs) == len(issues)
+        once = names == {*HANDMADE, *issues} and len(refs) == len(issues)
         return once and f"all workers there ever were: {', '.join(sorted(names))}\n" + "\n".join(refs)
 
     def is_undisturbed():
@@ -482,9 +486,9 @@ def play(stage: Stage) -> None:
     hasty = stage.do("add", "hasty: write a farewell", "--priority", "3")
     stage.do("start")
     daemon = kit.process(json.loads((stage.rig / ".gastown" / "witness.pid").read_text(encoding="utf-8"))["pid"])
-    for name in ("ann", "bob", "cat", "quinn"):
-        stage.workers[name] = stage.processes_of(name)
-    detached = kit.is_alive(daemon) and os.getsid(daemon.pid) != os.getsid(0)
+    if daemon is None:
+        raise RuntimeError("the daemon does not run")
+    detached = os.getsid(daemon.pid) != os.getsid(0)
     stage.judge(Check("start", "the daemon runs, in a session of its own"), detached and f"pid {daemon.pid}")
     stage.follow(tell_tidy(stage, tidy), tell_hasty(stage, hasty), tell_silent(stage), tell_mortal(stage))
     stage.follow(tell_rest(stage, tidy, hasty))
@@ -494,7 +498,7 @@ def play(stage: Stage) -> None:
     stage.judge(
         Check("stop", "the daemon has ended; the workers it did not let go live on"),
         not kit.is_alive(daemon)
-        and living == {f"gt-demo-{name}" for name in ("ann", "bob", "cat", "quinn")}
+        and living == {f"gt-demo-{name}" for name in HANDMADE if name != "mort"}
         and "tmux sessions: " + ", ".join(sorted(living)),
     )
 
@@ -570,7 +574,7 @@ def main() -> int:
         trouble = "the duty that was switched off was missed: the story ends here"
     except KeyboardInterrupt:
         trouble = "broken off"
-    except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+    except (AssertionError, OSError, RuntimeError, subprocess.SubprocessError) as error:
         trouble = str(error)
     finally:
         events, left = clear_away(stage)

@@ -21,8 +21,25 @@ TOOLS = ("tmux", "git", "queue", "mailbox", "spawner")
 STEPS = ("verify", "preserve", "quiesce", "move", "decide", "remove", "branch", "close")
 # On both sides of every threshold that the defaults of the settings and the constants draw.
 AGES_S = (
-    -2 * HOUR, -1.0, 0.0, 0.25, 10.0, 59.0, 119.0, 121.0, 299.0, 301.0, 599.0, 601.0, 1799.0, 1801.0,
-    HOUR - 1, HOUR + 1, 3 * HOUR + 1, 4 * HOUR + 1, 30 * HOUR,
+    -2 * HOUR,
+    -1.0,
+    0.0,
+    0.25,
+    10.0,
+    59.0,
+    119.0,
+    121.0,
+    299.0,
+    301.0,
+    599.0,
+    601.0,
+    1799.0,
+    1801.0,
+    HOUR - 1,
+    HOUR + 1,
+    3 * HOUR + 1,
+    4 * HOUR + 1,
+    30 * HOUR,
 )
 
 once = functools.lru_cache(None)  # a strategy that is made anew for each draw is checked anew for each draw
@@ -149,10 +166,19 @@ def configs() -> st.SearchStrategy:
 def _panes_of(name: str) -> st.SearchStrategy:
     numbered = [
         st.builds(
-            w.Pane, session=st.just(f"gt-{RIG}-{name}"), session_id=st.just(f"${number}"), created_at=seconds(),
-            attached=st.integers(0, 2), server_pid=pick([900, 901]), pane_id=st.just(f"%{number}"),
-            pid=st.just(1000 + number), dead=pick([False, False, False, True]), in_mode=pick([False, False, True]),
-            activity_at=seconds(), command=pick(["agent", "python3", "bash", "vim", "ssh", ""]))
+            w.Pane,
+            session=st.just(f"gt-{RIG}-{name}"),
+            session_id=st.just(f"${number}"),
+            created_at=seconds(),
+            attached=st.integers(0, 2),
+            server_pid=pick([900, 901]),
+            pane_id=st.just(f"%{number}"),
+            pid=st.just(1000 + number),
+            dead=pick([False, False, False, True]),
+            in_mode=pick([False, False, True]),
+            activity_at=seconds(),
+            command=pick(["agent", "python3", "bash", "vim", "ssh", ""]),
+        )
         for number in (1, 2, 3)
     ]
     return st.one_of(numbered)
@@ -167,12 +193,28 @@ def panes(name=None) -> st.SearchStrategy:
 @once
 def _worktrees_of(name: str) -> st.SearchStrategy:
     branches = [f"polecat/{name}", f"polecat/{name}", "", "main", f"polecat/{name}/de-2@x"]
-    records = [{}, {}, {}, {"issue": "de-1"}, {"issue": "../x"}, {"state": "idle"}, {"issue": "de-2", "state": "done"},
-               {"issue": 3, "state": None}]
+    records = [
+        {},
+        {},
+        {},
+        {"issue": "de-1"},
+        {"issue": "../x"},
+        {"state": "idle"},
+        {"issue": "de-2", "state": "done"},
+        {"issue": 3, "state": None},
+    ]
     return st.builds(
-        w.Worktree, name=st.just(name), path=st.just(f"/rig/polecats/{name}"),
-        admin=st.just(f"/rig/.git/worktrees/{name}"), branch=pick(branches), born_at=marks(), git_at=marks(),
-        record_at=marks(), record=pick(records), trouble=pick(["", "", "", "", "no admin folder"]))
+        w.Worktree,
+        name=st.just(name),
+        path=st.just(f"/rig/polecats/{name}"),
+        admin=st.just(f"/rig/.git/worktrees/{name}"),
+        branch=pick(branches),
+        born_at=marks(),
+        git_at=marks(),
+        record_at=marks(),
+        record=pick(records),
+        trouble=pick(["", "", "", "", "no admin folder"]),
+    )
 
 
 @once
@@ -185,8 +227,14 @@ def worktrees(name=None) -> st.SearchStrategy:
 def _sightings_of(name: str) -> st.SearchStrategy:
     common = {"name": st.just(name), "worktree": worktrees(name)}
     own = st.lists(panes(name), max_size=2, unique_by=lambda pane: pane.pane_id).map(tuple)
-    there = st.builds(w.Sighting, **common, session=st.just(w.PRESENT), panes=own, pane_start=pick([0, 7]),
-                      shell=pick(["", "", "interactive", "script", w.UNKNOWN]))
+    there = st.builds(
+        w.Sighting,
+        **common,
+        session=st.just(w.PRESENT),
+        panes=own,
+        pane_start=pick([0, 7]),
+        shell=pick(["", "", "interactive", "script", w.UNKNOWN]),
+    )
     there = there.map(lambda one: one.but(pane=one.panes[0] if one.panes else None))
     gone = st.builds(w.Sighting, **common, session=st.just(w.ABSENT), process_lives=st.booleans())
     return st.one_of(there, there, there, gone, st.builds(w.Sighting, **common))
@@ -202,18 +250,39 @@ def sightings(name=None) -> st.SearchStrategy:
 def looks(name=None) -> st.SearchStrategy:
     """Draw a second look, also one that failed."""
     whose = st.just(name) if name else names()
-    good = st.builds(w.Look, name=whose, at=stamps(), ok=st.just(True), files_at=marks(), changed=st.integers(0, 3),
-                     screen=texts(), persons=pick([0, 0, 0, 1]))
+    good = st.builds(
+        w.Look,
+        name=whose,
+        at=stamps(),
+        ok=st.just(True),
+        files_at=marks(),
+        changed=st.integers(0, 3),
+        screen=texts(),
+        persons=pick([0, 0, 0, 1]),
+    )
     bad = st.builds(w.Look, name=whose, at=stamps(), ok=st.just(False), reason=pick(["no answer", "git failed"]))
     return st.one_of(good, good, bad)
 
 
 SUBJECTS = (
-    "LIFECYCLE: polecat requesting shutdown", "LIFECYCLE: polecat-alpha requesting shutdown", "LIFECYCLE:Shutdown beta",
-    "POLECAT_DONE alpha", "CRASHED_POLECAT: beta", "MERGED alpha", "HELP: blocked", "",
+    "LIFECYCLE: polecat requesting shutdown",
+    "LIFECYCLE: polecat-alpha requesting shutdown",
+    "LIFECYCLE:Shutdown beta",
+    "POLECAT_DONE alpha",
+    "CRASHED_POLECAT: beta",
+    "MERGED alpha",
+    "HELP: blocked",
+    "",
 )
-BODIES = ("Polecat: alpha\n", "Polecat: beta\n", "Polecat:\nalpha\n", "Polecat: ../x\n",
-          "Polecat: alpha\nPolecat: beta\n", "", "please")
+BODIES = (
+    "Polecat: alpha\n",
+    "Polecat: beta\n",
+    "Polecat:\nalpha\n",
+    "Polecat: ../x\n",
+    "Polecat: alpha\nPolecat: beta\n",
+    "",
+    "please",
+)
 SENDERS = ("demo/alpha", "demo/polecats/beta", "other/alpha", "mayor/", "deacon", "", "alpha")
 
 
@@ -221,8 +290,13 @@ SENDERS = ("demo/alpha", "demo/polecats/beta", "other/alpha", "mayor/", "deacon"
 def mails() -> st.SearchStrategy:
     """Draw a mail of our inbox, good requests and forgeries alike."""
     return st.builds(
-        w.Mail, id=pick(["m1", "m2", "m3", "m4"]), sender=st.one_of(pick(SENDERS), texts()),
-        subject=st.one_of(pick(SUBJECTS), texts()), body=st.one_of(pick(BODIES), texts()), at=stamps())
+        w.Mail,
+        id=pick(["m1", "m2", "m3", "m4"]),
+        sender=st.one_of(pick(SENDERS), texts()),
+        subject=st.one_of(pick(SUBJECTS), texts()),
+        body=st.one_of(pick(BODIES), texts()),
+        at=stamps(),
+    )
 
 
 @once
@@ -230,23 +304,38 @@ def issues(issue=None) -> st.SearchStrategy:
     """Draw an issue; what it waits for may be itself, a ring, or not in the queue."""
     others = pick([*ISSUES, "gone"])
     return st.builds(
-        w.Issue, id=st.just(issue) if issue else issue_ids(), title=texts(),
+        w.Issue,
+        id=st.just(issue) if issue else issue_ids(),
+        title=texts(),
         status=pick(["open", "open", "open", "in_progress", "closed", "blocked", "tombstone"]),
-        priority=st.integers(0, 4), type=pick(["task", "task", "bug", "epic", "molecule"]),
-        assignee=pick(["", "", "someone", *ACTORS]), labels=_some(pick(["a", "b"]), 2), blocked_by=_some(others, 2),
-        parents=_some(others, 2), created=pick(["", "2026-11-22T11:53:54Z", "2026-11-22T11:53:55Z"]),
+        priority=st.integers(0, 4),
+        type=pick(["task", "task", "bug", "epic", "molecule"]),
+        assignee=pick(["", "", "someone", *ACTORS]),
+        labels=_some(pick(["a", "b"]), 2),
+        blocked_by=_some(others, 2),
+        parents=_some(others, 2),
+        created=pick(["", "2026-11-22T11:53:54Z", "2026-11-22T11:53:55Z"]),
         deferred_until=st.one_of(st.just(""), st.just(""), stamps().map(w.rfc3339), st.just("soon")),
-        aside=pick(["", "", "", "pinned"]))
+        aside=pick(["", "", "", "pinned"]),
+    )
 
 
 @once
 def _claims_of(issue: str) -> st.SearchStrategy:
     name = w.name_for_issue(issue)
     return st.builds(
-        w.Claim, issue=st.just(issue), actor=pick([ACTORS[0], ACTORS[0], ACTORS[1]]), at=stamps(),
+        w.Claim,
+        issue=st.just(issue),
+        actor=pick([ACTORS[0], ACTORS[0], ACTORS[1]]),
+        at=stamps(),
         state=pick(["claimed", "working", "failed", "handed-over", "released", "closed"]),
-        name=pick([name, name, *NAMES, ""]), branch=pick(["", f"polecat/{name}"]), start=shas(),
-        ref=pick(["", f"refs/witness/retired/{name}/20270115T080000Z"]), tip=shas(), birth=births())
+        name=pick([name, name, *NAMES, ""]),
+        branch=pick(["", f"polecat/{name}"]),
+        start=shas(),
+        ref=pick(["", f"refs/witness/retired/{name}/20270115T080000Z"]),
+        tip=shas(),
+        birth=births(),
+    )
 
 
 @once
@@ -259,16 +348,30 @@ def claims(issue=None) -> st.SearchStrategy:
 def spawn_sights() -> st.SearchStrategy:
     """Draw the recorded spawn child as a tick sees it."""
     return st.builds(
-        w.SpawnSight, alive=st.booleans(), issue=issue_ids(), name=names(), pid=pick([0, 1001]), start=pick([0, 7]),
-        ok=pick([None, True, False]), reason=texts(), fault=pick(["", "host", "tool"]), commit=shas(), birth=births(),
-        branch=pick(["", "polecat/de-1"]))
+        w.SpawnSight,
+        alive=st.booleans(),
+        issue=issue_ids(),
+        name=names(),
+        pid=pick([0, 1001]),
+        start=pick([0, 7]),
+        ok=pick([None, True, False]),
+        reason=texts(),
+        fault=pick(["", "host", "tool"]),
+        commit=shas(),
+        birth=births(),
+        branch=pick(["", "polecat/de-1"]),
+    )
 
 
 @once
 def loads() -> st.SearchStrategy:
     """Draw the host's guards; None where the system cannot say."""
-    return st.builds(w.Load, per_core=_maybe(st.floats(0, 9)), free_memory_mib=_maybe(st.floats(0, 9000)),
-                     free_disk_mib=_maybe(st.floats(0, 90000)))
+    return st.builds(
+        w.Load,
+        per_core=_maybe(st.floats(0, 9)),
+        free_memory_mib=_maybe(st.floats(0, 9000)),
+        free_disk_mib=_maybe(st.floats(0, 90000)),
+    )
 
 
 @once
@@ -285,12 +388,24 @@ def outcomes() -> st.SearchStrategy:
 
     def ends(kind: str, *data: dict) -> st.SearchStrategy:
         subject = st.one_of(names(), issue_ids(), pick(["k1", "k2"]))
-        return st.builds(w.Outcome, kind=st.just(kind), subject=subject, ok=st.booleans(), at=stamps(), detail=texts(),
-                         data=pick([{}, *data]))
+        return st.builds(
+            w.Outcome,
+            kind=st.just(kind),
+            subject=subject,
+            ok=st.booleans(),
+            at=stamps(),
+            detail=texts(),
+            data=pick([{}, *data]),
+        )
 
     blocked = {"blockers": (("modified", "changed: a.txt", "git commit"),)}
-    return st.one_of(ends("nudge"), ends("spawn"), ends("restart"), ends("letter", {"mailed": True}),
-                     ends("retire", blocked, {"gone": True}))
+    return st.one_of(
+        ends("nudge"),
+        ends("spawn"),
+        ends("restart"),
+        ends("letter", {"mailed": True}),
+        ends("retire", blocked, {"gone": True}),
+    )
 
 
 def _only_what_answered(seen: w.Observation) -> w.Observation:
@@ -298,8 +413,9 @@ def _only_what_answered(seen: w.Observation) -> w.Observation:
     silent = {name for name, port in seen.ports.items() if port.state == w.UNKNOWN}
     changes = {}
     if "tmux" in silent:
-        changes["sightings"] = {name: w.Sighting(name=name, worktree=one.worktree)
-                                for name, one in seen.sightings.items()}
+        changes["sightings"] = {
+            name: w.Sighting(name=name, worktree=one.worktree) for name, one in seen.sightings.items()
+        }
     if "queue" in silent:
         changes.update(issues=None, claims=None)
     if "mailbox" in silent:
@@ -311,16 +427,30 @@ def _only_what_answered(seen: w.Observation) -> w.Observation:
 def observations(answers=None) -> st.SearchStrategy:
     """Draw everything one tick knows; `answers` are the states that tools may have."""
     return st.builds(
-        w.Observation, now=st.just(NOW), rig=st.just(RIG), day=pick(["2027-01-14", "2027-01-15"]), first=st.booleans(),
-        gap=st.booleans(), person=st.booleans(), only=_some(st.one_of(names(), issue_ids()), 1),
+        w.Observation,
+        now=st.just(NOW),
+        rig=st.just(RIG),
+        day=pick(["2027-01-14", "2027-01-15"]),
+        first=st.booleans(),
+        gap=st.booleans(),
+        person=st.booleans(),
+        only=_some(st.one_of(names(), issue_ids()), 1),
         duties=st.frozensets(pick(["health", "shutdown", "spawn"]), min_size=1),
         ports=ports(answers) if answers else ports(),
-        sightings=_by("name", sightings(), len(NAMES)), looks=_by("name", looks(), 2), outcomes=_some(outcomes(), 2),
+        sightings=_by("name", sightings(), len(NAMES)),
+        looks=_by("name", looks(), 2),
+        outcomes=_some(outcomes(), 2),
         strangers=_some(st.just(("crew", "no linked worktree of the rig")), 1),
-        mails=_by("id", mails()).map(lambda found: tuple(found.values())), mails_waiting=st.integers(0, 3),
-        issues=_by("id", issues()).map(lambda found: tuple(found.values())), claims=_by("issue", claims()),
-        spawn=_maybe(spawn_sights()), load=_maybe(loads()), paused=pick(["", "", "", "lunch"]),
-        holds=st.dictionaries(names(), st.just("mine"), max_size=1), resumed_at=marks(), actor=st.just(ACTORS[0]),
+        mails=_by("id", mails()).map(lambda found: tuple(found.values())),
+        mails_waiting=st.integers(0, 3),
+        issues=_by("id", issues()).map(lambda found: tuple(found.values())),
+        claims=_by("issue", claims()),
+        spawn=_maybe(spawn_sights()),
+        load=_maybe(loads()),
+        paused=pick(["", "", "", "lunch"]),
+        holds=st.dictionaries(names(), st.just("mine"), max_size=1),
+        resumed_at=marks(),
+        actor=st.just(ACTORS[0]),
     ).map(_only_what_answered)
 
 
@@ -332,11 +462,26 @@ def tracks() -> st.SearchStrategy:
     """Draw what is remembered of a polecat."""
     states = ("", "unknown", "held", "requested", "idle", "starting", "dead", "stuck", "busy", "working")
     return st.builds(
-        w.Track, instance=instances(), pane_id=pick(["", "%1", "%2"]), pane_pid=pick([0, 1001]),
-        pane_start=pick([0, 7]), agents=_some(pick(["agent", "python3"]), 2), state=pick(states), state_at=marks(), reset_at=marks(),
-        quiet_from_at=marks(), nudged_at=marks(), escalated_at=marks(), last_nudge_at=marks(), busy_told=st.booleans(),
-        nudge_result=pick(["", "delivered to the pane", "failed: no answer"]), dead_ticks=st.integers(0, 2),
-        restarts=_some(stamps().map(w.rfc3339), 4), screen=texts(), screen_at=marks())
+        w.Track,
+        instance=instances(),
+        pane_id=pick(["", "%1", "%2"]),
+        pane_pid=pick([0, 1001]),
+        pane_start=pick([0, 7]),
+        agents=_some(pick(["agent", "python3"]), 2),
+        state=pick(states),
+        state_at=marks(),
+        reset_at=marks(),
+        quiet_from_at=marks(),
+        nudged_at=marks(),
+        escalated_at=marks(),
+        last_nudge_at=marks(),
+        busy_told=st.booleans(),
+        nudge_result=pick(["", "delivered to the pane", "failed: no answer"]),
+        dead_ticks=st.integers(0, 2),
+        restarts=_some(stamps().map(w.rfc3339), 4),
+        screen=texts(),
+        screen_at=marks(),
+    )
 
 
 @once
@@ -349,20 +494,49 @@ def blockers() -> st.SearchStrategy:
 def requests(name=None) -> st.SearchStrategy:
     """Draw a wish that a polecat be retired."""
     return st.builds(
-        w.Request, name=st.just(name) if name else names(), sender=pick(SENDERS), at=stamps(), force=st.booleans(),
-        mails=_some(pick(["m1", "m2"]), 2), looks=st.integers(0, 5), next_at=marks(), blockers=_some(blockers(), 2),
-        told=pick(["", "modified"]), escalated=st.booleans())
+        w.Request,
+        name=st.just(name) if name else names(),
+        sender=pick(SENDERS),
+        at=stamps(),
+        force=st.booleans(),
+        mails=_some(pick(["m1", "m2"]), 2),
+        looks=st.integers(0, 5),
+        next_at=marks(),
+        blockers=_some(blockers(), 2),
+        told=pick(["", "modified"]),
+        escalated=st.booleans(),
+    )
 
 
 @once
 def _retirements_of(name: str) -> st.SearchStrategy:
     drawn = st.builds(
-        w.Retirement, name=st.just(name), id=st.just(""), at=stamps(), step=pick(STEPS), force=st.booleans(),
-        issue=pick(["", *ISSUES]), branch=pick(["", f"polecat/{name}"]), tip=shas(), start=shas(),
-        path=st.just(f"/rig/polecats/{name}"), admin=st.just(f"/rig/.git/worktrees/{name}"),
-        session=pick(["", f"gt-{RIG}-{name}"]), instance=instances(), pane_id=pick(["", "%1"]),
-        pane_pid=pick([0, 1001]), pane_start=pick([0, 7]), birth=births(), commit=shas(), committed=st.booleans(), branch_reason=texts(),
-        branch_result=pick(["", "deleted", "kept"]), error=texts(), tries=st.integers(0, 4), next_at=marks())
+        w.Retirement,
+        name=st.just(name),
+        id=st.just(""),
+        at=stamps(),
+        step=pick(STEPS),
+        force=st.booleans(),
+        issue=pick(["", *ISSUES]),
+        branch=pick(["", f"polecat/{name}"]),
+        tip=shas(),
+        start=shas(),
+        path=st.just(f"/rig/polecats/{name}"),
+        admin=st.just(f"/rig/.git/worktrees/{name}"),
+        session=pick(["", f"gt-{RIG}-{name}"]),
+        instance=instances(),
+        pane_id=pick(["", "%1"]),
+        pane_pid=pick([0, 1001]),
+        pane_start=pick([0, 7]),
+        birth=births(),
+        commit=shas(),
+        committed=st.booleans(),
+        branch_reason=texts(),
+        branch_result=pick(["", "deleted", "kept"]),
+        error=texts(),
+        tries=st.integers(0, 4),
+        next_at=marks(),
+    )
     return drawn.map(lambda one: one.but(id=f"{name}/{w.time_id(one.at)}"))
 
 
@@ -383,16 +557,32 @@ def escalations() -> st.SearchStrategy:
     """Draw an open matter for a person."""
     causes = ("stuck", "dead", "busy", "refused", "storm", "port-tmux", "spawn-de-1")
     return st.builds(
-        w.Escalation, cause=pick(causes), name=pick(["", *NAMES]), instance=instances(), summary=texts(),
-        opened_at=stamps(), raised_at=marks(), raises=st.integers(0, 4), evidence=texts())
+        w.Escalation,
+        cause=pick(causes),
+        name=pick(["", *NAMES]),
+        instance=instances(),
+        summary=texts(),
+        opened_at=stamps(),
+        raised_at=marks(),
+        raises=st.integers(0, 4),
+        evidence=texts(),
+    )
 
 
 @once
 def letters() -> st.SearchStrategy:
     """Draw a message on its way out."""
     return st.builds(
-        w.Letter, to=pick(["mayor/", "demo/alpha"]), subject=texts(), body=texts(), at=stamps(),
-        tries=st.integers(0, 5), next_at=marks(), command=st.booleans(), mailed=st.booleans())
+        w.Letter,
+        to=pick(["mayor/", "demo/alpha"]),
+        subject=texts(),
+        body=texts(),
+        at=stamps(),
+        tries=st.integers(0, 5),
+        next_at=marks(),
+        command=st.booleans(),
+        mailed=st.booleans(),
+    )
 
 
 @once
@@ -406,15 +596,34 @@ def memories() -> st.SearchStrategy:
     """Draw a memory; its tables are keyed as the rooms key them."""
     figures = pick(["total_nudges", "today_nudges", "total_spawns", "today_spawns"])
     by_matter = _some(escalations(), 2).map(
-        lambda found: {f"{one.cause}.{one.name}.{one.instance}": one for one in found})
+        lambda found: {f"{one.cause}.{one.name}.{one.instance}": one for one in found}
+    )
     return st.builds(
-        w.Memory, rig_name=pick(["", RIG]), state=pick(["stopped", "running"]), pid=pick([0, 4711]), started_at=marks(),
-        monitored_polecats=_some(names(), 2), last_check_at=marks(), config=pick([{}, {"max_workers": 0}]),
-        stats=st.dictionaries(figures, st.integers(0, 9), max_size=3), spawned_issues=_some(issue_ids(), 2),
-        polecats=st.dictionaries(names(), tracks(), max_size=3), requests=_by("name", requests(), 2),
-        retirements=_by("name", retirements(), 2), issues=st.dictionaries(issue_ids(), efforts(), max_size=2),
-        escalations=by_matter, ports=st.dictionaries(pick([*TOOLS, "look.alpha"]), port_tracks(), max_size=2),
+        w.Memory,
+        rig_name=pick(["", RIG]),
+        state=pick(["stopped", "running"]),
+        pid=pick([0, 4711]),
+        started_at=marks(),
+        monitored_polecats=_some(names(), 2),
+        last_check_at=marks(),
+        config=pick([{}, {"max_workers": 0}]),
+        stats=st.dictionaries(figures, st.integers(0, 9), max_size=3),
+        spawned_issues=_some(issue_ids(), 2),
+        polecats=st.dictionaries(names(), tracks(), max_size=3),
+        requests=_by("name", requests(), 2),
+        retirements=_by("name", retirements(), 2),
+        issues=st.dictionaries(issue_ids(), efforts(), max_size=2),
+        escalations=by_matter,
+        ports=st.dictionaries(pick([*TOOLS, "look.alpha"]), port_tracks(), max_size=2),
         pending=st.dictionaries(pick(["k1", "k2", "fwd.m1"]), letters(), max_size=2),
-        spawn=_maybe(st.builds(w.Spawn, issue=issue_ids(), at=stamps(), deadline_at=stamps())), spawned_at=marks(),
-        failures=_some(stamps().map(w.rfc3339), 3), breaker_at=marks(), storm_at=marks(), calm_ticks=st.integers(0, 2),
-        merged_at=marks(), swept_at=marks(), exceptions=st.integers(0, 2), day=pick(["", "2027-01-15"]))
+        spawn=_maybe(st.builds(w.Spawn, issue=issue_ids(), at=stamps(), deadline_at=stamps())),
+        spawned_at=marks(),
+        failures=_some(stamps().map(w.rfc3339), 3),
+        breaker_at=marks(),
+        storm_at=marks(),
+        calm_ticks=st.integers(0, 2),
+        merged_at=marks(),
+        swept_at=marks(),
+        exceptions=st.integers(0, 2),
+        day=pick(["", "2027-01-15"]),
+    )

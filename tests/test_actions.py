@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tools import world
 
 import witness as w
@@ -26,6 +28,13 @@ def test_action_is_described_in_one_clean_line(action):
     line = w.describe(action.but(why="because\x1b[31m\nof that"))
     assert action.subject in line
     assert line.isprintable()
+
+
+@given(st.sampled_from(SAMPLES), st.text(), st.text())
+def test_any_words_are_described_in_one_line(action, subject, why):
+    line = w.describe(action.but(subject=subject, why=why))
+    assert line.isprintable()
+    assert 0 < len(line) <= 200
 
 
 def test_samples_name_every_action_and_each_has_a_hand():

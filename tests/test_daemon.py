@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -86,16 +87,41 @@ def test_lock_is_kept_through_fork_and_exec(rig, start):
     assert w.take_lock(str(rig.state / "witness.lock")) is None
 
 
-def test_tmux_server_started_by_a_spawn_holds_no_lock(rig, witness):
-    agent = json.dumps([sys.executable, "-c", "import time; time.sleep(60)"])
-    env = {**FAST, "WITNESS_AGENT_COMMAND": agent, "WITNESS_MIN_FREE_DISK": "0", "WITNESS_MAX_LOAD_PER_CORE": "0"}
-    witness("add", "one", rig=rig)
-    assert rig.tmux.server() is None
-    assert witness("spawn", rig=rig, env=env).status == 0
-    assert rig.tmux.server() is not None
+SPAWNING = {
+    **FAST,
+    "WITNESS_AGENT_COMMAND": json.dumps([sys.executable, "-c", "import time; time.sleep(60)"]),
+    "WITNESS_MIN_FREE_DISK": "0",
+    "WITNESS_MIN_FREE_MEMORY": "0",
+    "WITNESS_MAX_LOAD_PER_CORE": "0",
+}
+
+
+def assert_tmux_holds_no_lock(rig):
     rig.tmux.remember()
     for name in ("witness.lock", "witness.tick.lock", "witness-spawn.lock"):
-        assert w.is_locked(str(rig.state / name)) is False
+        assert w.is_locked(str(rig.state / name)) is False, name
+    server = f"/proc/{rig.tmux.server()}/fd"
+    files = [os.readlink(f"{server}/{fd}") for fd in os.listdir(server)]
+    assert [name for name in files if name.startswith(str(rig.path))] == []
+
+
+def test_tmux_server_started_by_a_spawn_holds_no_lock(rig, witness):
+    witness("add", "one", rig=rig)
+    assert rig.tmux.server() is None
+    assert witness("spawn", rig=rig, env=SPAWNING).status == 0
+    assert_tmux_holds_no_lock(rig)
+
+
+def test_tmux_server_started_by_the_daemons_spawn_survives_it_without_its_lock(rig, witness, start):
+    """A server that outlived the daemon with the daemon's lock would keep every later start away."""
+    witness("add", "one", rig=rig)
+    one = start(**SPAWNING)
+    wait_for(lambda: "spawned:" in log(rig), 15, "the spawn")
+    os.kill(one.pid, signal.SIGKILL)
+    wait_for(lambda: not kit.is_alive(one))
+    assert_tmux_holds_no_lock(rig)
+    assert len(rig.tmux.panes()) == 1
+    assert start() != one
 
 
 def test_bad_settings_start_nothing_and_say_which(witness, rig):
@@ -174,6 +200,31 @@ def test_recycled_pid_is_never_signalled(witness, rig):
         finally:
             os.close(fd)
             bystander.kill()
+
+
+def test_lock_file_deleted_means_stop_acting(witness, rig, start):
+    one = start(WITNESS_INTERVAL="600")
+    wait_for(lambda: tick_at(rig))
+    os.remove(rig.state / "witness.lock")
+    other = start()
+    assert other != one
+    os.kill(one.pid, signal.SIGUSR1)
+    wait_for(lambda: not kit.is_alive(one), 5, "the first daemon to end at its next look")
+    assert "is gone or replaced" in log(rig)
+    assert rig.daemon() == other
+    assert witness("status", rig=rig).status == 0
+
+
+def test_copy_of_a_rig_is_not_its_daemon(witness, rig, start, tmp):
+    """The pid file of a copied rig names a process that lives, and is not its own."""
+    one = start(WITNESS_INTERVAL="600")
+    wait_for(lambda: tick_at(rig))
+    shutil.copytree(rig.path, tmp / "copy", symlinks=True, ignore=shutil.ignore_patterns("*.tmp"))
+    status = witness("status", "--rig", tmp / "copy")
+    assert (status.status, status.stdout.startswith("witness dead")) == (1, True)
+    assert witness("stop", "--force", "--rig", tmp / "copy").stdout == "witness not running\n"
+    assert witness("reload", "--rig", tmp / "copy").status == 3
+    assert kit.is_alive(one)
 
 
 def test_lock_file_replaced_means_stop_without_writing(witness, rig, start):
@@ -262,3 +313,100 @@ def test_two_rigs_on_one_host_have_a_daemon_each(witness, rig, repo, start):
     assert witness("start", cwd=other.path, env={**FAST, "WITNESS_TMUX_SOCKET": rig.tmux.socket}).status == 0
     assert witness("stop", cwd=other.path).status == 0
     assert kit.is_alive(one)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_daemon_holds_its_lock_whatever_files_the_caller_closed(rig, pyz, closed):
+    """The lock got the number of a closed standard file, and was lost when the log took that place."""
+    env = {**os.environ, **FAST, "WITNESS_TMUX_SOCKET": rig.tmux.socket}
+    words = ["sh", "-c", f'"$0" "$1" start {closed}', sys.executable, str(pyz)]
+    assert subprocess.run(words, cwd=rig.path, env=env, check=False, timeout=30).returncode == 0
+    one = rig.daemon()
+    assert w.is_locked(str(rig.state / "witness.lock")) is True
+    assert os.readlink(f"/proc/{one.pid}/fd/0") == "/dev/null"
+    assert os.readlink(f"/proc/{one.pid}/fd/2") == str(rig.state / "witness.log")
+    wait_for(lambda: tick_at(rig))
+
+
+def test_damaged_hold_file_keeps_a_started_daemon_paused(witness, rig, start):
+    rig.state.mkdir(mode=0o700)
+    (rig.state / "witness-hold.json").write_text('{"paused": {"reason": "host upgr')
+    start()
+    wait_for(lambda: tick_at(rig) and "paused" in json.loads((rig.state / "witness-view.json").read_text()))
+    assert "paused: witness-hold.json cannot be read" in witness("status", rig=rig).stdout
+    assert witness("stop", rig=rig).status == 0
+    assert (rig.state / "witness-hold.json").read_text() == '{"paused": {"reason": "host upgr'
+
+
+def test_umask_is_left_as_the_caller_set_it(rig, start):
+    """A tmux server that we start hands it to every agent and to the user's later sessions."""
+    os.umask(0o027)
+    one = start()
+    assert "Umask:\t0027" in Path(f"/proc/{one.pid}/status").read_text()
+    assert [path.stat().st_mode & 0o077 for path in rig.state.iterdir()] == [0] * len(list(rig.state.iterdir()))
+
+
+def test_daemon_that_does_not_end_is_killed_only_when_told(witness, rig, start):
+    one = start()
+    wait_for(lambda: tick_at(rig))
+    os.kill(one.pid, signal.SIGSTOP)
+    done = witness("stop", "--timeout", "0.2", rig=rig)
+    assert (done.status, done.stdout) == (1, "")
+    assert "`witness stop --force`" in done.stderr
+    assert kit.is_alive(one)
+    done = witness("stop", "--timeout", "0.2", "--force", rig=rig)
+    assert done == (0, f"witness stopped (pid {one.pid}) by KILL\n", "")
+    assert not kit.is_alive(one)
+
+
+def test_stop_does_not_wait_for_another_command_that_acts(witness, rig, start):
+    """The daemon waits for the tick lock up to its interval, and was deaf meanwhile."""
+    one = start(WITNESS_INTERVAL="600")
+    wait_for(lambda: tick_at(rig))
+    fd = w.take_lock(str(rig.state / "witness.tick.lock"), 5)
+    first = tick_at(rig)
+    os.kill(one.pid, signal.SIGUSR1)
+    wait_for(lambda: str(rig.state / "witness.tick.lock") in open_files(one.pid), 5, "the daemon to want the lock")
+    assert witness("stop", "--timeout", "5", rig=rig).status == 0
+    assert tick_at(rig) == first
+    os.close(fd)
+
+
+def open_files(pid):
+    folder = f"/proc/{pid}/fd"
+    found = []
+    for fd in os.listdir(folder):
+        try:
+            found.append(os.readlink(f"{folder}/{fd}"))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def test_second_one_in_the_foreground_is_busy(witness, rig, start):
+    one = start()
+    done = witness("start", "--foreground", rig=rig, env=FAST)
+    assert done == (75, "", f"witness: already running (pid {one.pid}); `witness stop` ends it\n")
+
+
+def test_bug_in_a_tick_is_survived_by_a_real_daemon(rig, tmp, witness):
+    """It goes on looking, says so in the log with where it happened, and tells a person once."""
+    text = Path(w.__file__).read_text()
+    place = "    memory = station.store.load()\n    if station.first:\n"
+    assert text.count(place) == 1
+    flag = rig.path / "bug"
+    source = tmp / "witness.py"
+    source.write_text(text.replace(place, f"    assert not os.path.exists({str(flag)!r}), 'a bug'\n" + place))
+    env = {**os.environ, **FAST, "WITNESS_TMUX_SOCKET": rig.tmux.socket}
+    flag.touch()
+    subprocess.run([sys.executable, str(source), "start"], cwd=rig.path, env=env, check=True, capture_output=True)
+    one = rig.daemon()
+    wait_for(lambda: log(rig).count("AssertionError: a bug") >= 2, 10, "the second try")
+    assert "Traceback (most recent call last)" in log(rig)
+    assert kit.is_alive(one)
+    assert len(os.listdir(rig.state / "mail" / "mayor" / "new")) == 1
+    flag.unlink()
+    os.kill(one.pid, signal.SIGUSR1)
+    wait_for(lambda: "polecats" in json.loads((rig.state / "witness-view.json").read_text()), 10, "a whole tick")
+    assert json.loads((rig.state / "witness.json").read_text())["exceptions"] >= 2
+    assert witness("stop", rig=rig).status == 0

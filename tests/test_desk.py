@@ -52,3 +52,38 @@ def test_busy_rig_is_told(desk, monkeypatch):
     with pytest.raises(w.BusyError):
         desk.run_rounds(station, {})
     os.close(fd)
+
+
+def test_folder_that_is_gone_is_told_unless_the_rig_is_named(rig, tmp, monkeypatch):
+    """A shell stands in a worktree that was retired meanwhile."""
+    (tmp / "gone").mkdir()
+    monkeypatch.chdir(tmp / "gone")
+    (tmp / "gone").rmdir()
+    with pytest.raises(w.UsageError, match="the working directory is gone"):
+        w.Desk(w.Host(), "", [], "witness")
+    assert w.Desk(w.Host(), str(rig.path), [], "witness").rig.name == "demo"
+    monkeypatch.setenv("WITNESS_RIG", str(rig.path))
+    assert w.Desk(w.Host(), "", [], "witness").rig.name == "demo"
+
+
+def test_what_runs_outside_is_waited_for(desk, monkeypatch):
+    station = desk.station()
+    asked = []
+
+    def ended(decision):
+        asked.append(decision)
+        return len(asked) == 3
+
+    desk.run_rounds(station, {"duties": frozenset()}, until=ended)
+    assert len(asked) == 3
+    assert w.is_locked(desk.store.path("witness.tick.lock")) is False
+
+
+def test_rounds_without_acting_do_nothing(desk, rig):
+    rig.add_polecat("alpha")
+    station = desk.station()
+    _, decision, done = desk.run_rounds(station, {"duties": frozenset({"health"})}, act=False)
+    assert [type(action).__name__ for action, _ in done] == ["LookTwice"]
+    assert [type(action).__name__ for action in decision.actions] == ["SendLetter"]
+    assert not os.path.exists(desk.store.path("witness.json"))
+    assert not os.path.exists(desk.store.path("mail"))

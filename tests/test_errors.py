@@ -40,5 +40,12 @@ def test_kinds_are_told_apart_in_json():
     assert len(set(kinds)) == len(kinds)
 
 
+def test_every_kind_is_caught_as_one_and_tells_its_message():
+    for kind in w.WitnessError.__subclasses__():
+        with pytest.raises(w.WitnessError, match=r"^what, where$") as error:
+            raise kind("what, where", "what to do")
+        assert (error.value.message, error.value.remedy) == ("what, where", "what to do")
+
+
 def test_line_without_a_remedy_is_the_message():
     assert w.WitnessError("no rig").line() == "no rig"

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from tools.simulation import HOUR, MIN, World, make_draft, make_seen, make_sighting, make_track, of, settings, words
+from tools.simulation import (
+    HOUR,
+    MIN,
+    World,
+    make_claim,
+    make_draft,
+    make_seen,
+    make_sighting,
+    make_track,
+    of,
+    settings,
+    words,
+)
 
 from witness import (
     UNKNOWN,
@@ -500,6 +512,11 @@ def test_restarts_are_allowed_again_after_an_hour():
     pytest.param({"issues": {}}, ["LookTwice alpha"], id="issue-not-known-to-be-open"),
     pytest.param({"queue": "no answer"}, ["LookTwice alpha"], id="queue-unknown"),
     pytest.param({"record": {}}, ["LookTwice alpha"], id="no-assignment"),
+    pytest.param({"claim": make_claim(name="alpha")}, ["Restart alpha"], id="its-own-claim"),
+    pytest.param({"claim": make_claim(name="beta")}, ["LookTwice alpha"], id="anothers-claim"),
+    pytest.param({"claim": make_claim(state="failed", name="alpha")}, ["LookTwice alpha"], id="failed-spawn"),
+    pytest.param({"claim": make_claim(state="handed-over", name="alpha")}, ["LookTwice alpha"], id="handed-over"),
+    pytest.param({"claims_lost": True}, ["LookTwice alpha"], id="claims-unknown"),
     pytest.param({"config": {"agent_command": ()}}, ["LookTwice alpha"], id="nothing-to-run"),
     pytest.param({"config": {"max_restarts": 0}}, ["LookTwice alpha"], id="no-restarts"),
     pytest.param({"config": {"on_dead": "report"}}, ["LookTwice alpha"], id="report"),
@@ -513,6 +530,7 @@ def test_a_restart_needs_an_open_issue_and_nobody_who_says_no(change, expected):
     world.issues = change.get("issues", {key: one.but(status=change.get("status", "open"))
                                          for key, one in world.issues.items()})
     world.workers["alpha"].record = change.get("record", {"issue": "de-1"})
+    world.claims, world.claims_lost = ({"de-1": change["claim"]} if "claim" in change else {}), "claims_lost" in change
     world.failing = {port: change[port] for port in ("queue", "tmux", "git") if port in change}
     world.holds, world.paused = ({"alpha": change["hold"]} if "hold" in change else {}), change.get("paused", "")
     world.wait(90)

@@ -195,3 +195,169 @@ def test_view_says_when_the_next_look_is_due(station, loop):
     late_s = w.parse_rfc3339(view["expected_by_at"]) - w.parse_rfc3339(view["last_tick_at"])
     assert late_s == pytest.approx(30 + 60 + 20, abs=1)
     assert json.dumps(view["polecats"]) == "[]"
+
+
+@pytest.fixture
+def pager(rig, tmp):
+    """Make a station whose escalations also go to a command, with a letter waiting; the file grows a line each."""
+    command = tmp / "page"
+    command.write_text(f"#!/bin/sh\necho paged >>{tmp / 'pages'}\n")
+    command.chmod(0o755)
+    station = stand.make_station(rig, escalate_command=[str(command)])
+    letters = {key: w.Letter(to="mayor/", subject=key, body="b", at=1.0, command=True) for key in ("k1", "k2")}
+    station.remember(station.store.load().but(pending=letters))
+    return station
+
+
+def pages(tmp):
+    return (tmp / "pages").read_text().count("paged") if (tmp / "pages").exists() else 0
+
+
+def test_bug_in_one_action_does_not_repeat_those_before_it(rig, tmp, pager, monkeypatch):
+    """What came of them was lost with the tick; a person was paged again at every tick."""
+    send = w.PERFORM[w.SendLetter]
+
+    def fail(station, action):
+        if action.subject == "k2":
+            raise ZeroDivisionError("a bug of ours")
+        return send(station, action)
+
+    monkeypatch.setitem(w.PERFORM, w.SendLetter, fail)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            stand.run_rounds(pager)
+    assert pages(tmp) == 1
+    assert list(pager.memory.pending) == ["k2"]
+    monkeypatch.undo()
+    stand.run_rounds(pager, 2)
+    assert (pages(tmp), pager.memory.pending) == (2, {})
+
+
+def test_disk_that_fills_up_after_an_action_does_not_repeat_it(rig, tmp, pager, monkeypatch):
+    stand.run_rounds(pager)
+    assert pages(tmp) == 2
+    write = pager.host.write
+
+    def fail(path, *words, **options):
+        if path.endswith("witness.json"):
+            raise OSError(28, "No space left on device", path)
+        write(path, *words, **options)
+
+    monkeypatch.setattr(pager.host, "write", fail)
+    for _ in range(2):
+        with pytest.raises(w.StateError):
+            stand.run_rounds(pager)
+    monkeypatch.undo()
+    stand.run_rounds(pager)
+    assert (pages(tmp), pager.memory.pending) == (2, {})
+
+
+def test_what_decide_stumbles_over_is_not_put_before_it_again(rig, station, monkeypatch):
+    real, seen = w.decide, []
+
+    def fail(observation, *words):
+        seen.append(observation)
+        if observation.outcomes:
+            raise ZeroDivisionError("a bug of ours")
+        return real(observation, *words)
+
+    monkeypatch.setattr(w, "decide", fail)
+    station.outcomes = (w.Outcome(kind="x", subject="x", ok=True, at=0.0),)
+    with pytest.raises(ZeroDivisionError):
+        stand.run_rounds(station)
+    stand.run_rounds(station)
+    assert [len(one.outcomes) for one in seen] == [1, 0]
+
+
+@pytest.fixture
+def calm_loop(loop, monkeypatch):
+    """Make a loop that notes its waits instead of waiting, and stops after the third."""
+    waits = []
+
+    def wait(wait_s):
+        waits.append(wait_s)
+        if len(waits) == 3:
+            loop.stopping = "enough"
+        return False
+
+    monkeypatch.setattr(loop, "_wait", wait)
+    loop.waits = waits
+    return loop
+
+
+def test_back_off_after_a_bug_is_waited_for(station, calm_loop, monkeypatch):
+    monkeypatch.setattr(w, "decide", lambda *_: 1 / 0)
+    assert calm_loop.run() == 0
+    assert calm_loop.waits == [pytest.approx(wait_s, abs=2) for wait_s in (60, 120, 240)]
+
+
+def test_quiet_rig_is_looked_at_once_an_interval(station, calm_loop):
+    assert calm_loop.run() == 0
+    assert [round(wait_s) for wait_s in calm_loop.waits] == [30, 30, 30]
+    assert station.store.load().state == "stopped"
+
+
+def test_outcomes_are_weighed_at_once_but_not_for_ever(station, calm_loop, monkeypatch):
+    monkeypatch.setattr(w, "FOLLOW_UPS", 1)
+    monkeypatch.setattr(w, "asks_for_more", lambda _: True)
+    calm_loop.run()
+    assert calm_loop.waits[0] == 0
+    assert [round(wait_s) for wait_s in calm_loop.waits[1:]] == [30, 30]
+
+
+def test_gap_found_by_the_wait_is_told_to_the_next_tick(station, loop, monkeypatch):
+    gaps = []
+
+    def tick(gap):
+        gaps.append(gap)
+        loop.stopping = "enough" if len(gaps) == 3 else ""
+        return False, 0.0
+
+    monkeypatch.setattr(loop, "_tick", tick)
+    monkeypatch.setattr(loop, "_wait", lambda _: len(gaps) == 1)
+    loop.run()
+    assert gaps == [False, True, False]
+
+
+def test_lost_lock_ends_the_loop_without_another_wait(station, calm_loop, capfd):
+    os.remove(station.store.path("witness.lock"))
+    assert calm_loop.run() == 1
+    assert calm_loop.waits == []
+    assert "is gone or replaced: another Witness may be running" in capfd.readouterr().err
+
+
+def test_bug_in_the_escalation_of_a_bug_is_survived(station, loop, monkeypatch):
+    monkeypatch.setattr(station.store, "load", lambda: 1 / 0)
+    loop._tick(False)
+    assert loop.troubles == 1
+    with open(station.store.path("witness.log"), encoding="utf-8") as file:
+        assert "it could not be escalated: division by zero" in file.read()
+
+
+def test_signals_are_heeded_while_another_acts_for_long(station, loop):
+    """`stop` once waited for as long as a one-shot command went on retiring."""
+    fd = w.take_lock(station.store.path("witness.tick.lock"))
+    began = time.monotonic()
+    more, due_at = loop._tick(False)  # at an interval of 30 s
+    assert time.monotonic() - began < 5
+    assert (more, due_at <= time.time() + 1) == (False, True)
+    os.close(fd)
+
+
+def test_manager_is_told_how_it_goes(rig, station, loop):
+    told = []
+    loop.notify = told.append
+    rig.add_polecat("alpha")
+    loop._tick(False)
+    loop.reload_config = lambda: w.make_config({"max_workers": 7}, "f", {})
+    loop.caught.append(signal.SIGHUP)
+    loop._handle_signals()
+    assert told[-3:] == ["WATCHDOG=1\nSTATUS=1 polecats", "RELOADING=1", "READY=1"]
+    assert station.config.max_workers == 7
+
+
+def test_mailbox_folder_that_cannot_be_watched_is_no_trouble(station, loop):
+    with open(os.path.join(station.store.folder, "mail"), "w", encoding="utf-8"):
+        pass
+    loop.watch_mailbox()
+    assert loop.watched == ""

@@ -73,10 +73,11 @@ class Audited(World):
             assert letter in after.pending or letter in self.sent, f"nobody was told of {key}"
 
     def life_of(self, worker: Worker) -> int:
-        """Return since when a worker has the life it has now."""
+        """Return since when a worker has the life it has now, or had the last that anybody could see."""
         if worker.pane is not None:
             return int(worker.pane.created_at)
-        return int(max(worker.born_at, getattr(worker, "started_at", 0.0)))
+        track = self.memory.polecats.get(worker.name)
+        return max(int(worker.born_at), int(track.instance.rpartition(".")[2] or 0) if track is not None else 0)
 
     def may_act(self) -> None:
         """Nothing is begun while paused, or on a look that failed."""
@@ -87,9 +88,14 @@ class Audited(World):
         """Nothing is begun that touches a worker that is held, or whose session only looks absent."""
         self.may_act()
         assert name not in self.holds, f"{name} is held"
+        assert self.is_hidden(name) != "known", f"{name} lives, only its socket is gone"
+
+    def is_hidden(self, name: str) -> str:
+        """Say of a worker whose socket was deleted whether the memory could know that it lives; "" for others."""
         pane, track = self.workers[name].pane, self.memory.polecats.get(name)
-        known = pane is not None and track is not None and track.pane_pid == pane.pid
-        assert not (known and pane.pane_id in self.hidden), f"{name} lives, only its socket is gone"
+        if pane is None or pane.pane_id not in self.hidden:
+            return ""
+        return "known" if track is not None and track.pane_pid == pane.pid else "never seen"
 
     # -- actions ---------------------------------------------------------------------------------------
 
@@ -106,7 +112,7 @@ class Audited(World):
     def do_Restart(self, action):  # noqa: N802
         name = action.subject
         self.may_act_on(name)
-        assert not self.workers[name].alive, f"{name} is alive"
+        assert not self.workers[name].alive or self.is_hidden(name), f"{name} is alive"
         assert self.issues[action.issue].status == "open", "its issue is not open"
         times = self.restarted.setdefault(name, [])
         times.append(self.elapsed)
@@ -165,7 +171,9 @@ class Audited(World):
             assert f"fwd.{mail.id}" in {*memory.pending, *self.sent}, "archived unread"
         for name, times in self.asked.items():
             worker = self.workers.get(name)
-            if mail is not None and mail.at in times and name in mail.body and worker is not None:
+            if mail is None or mail.at not in times or name not in mail.body or worker is None:
+                continue
+            if not self.is_hidden(name):
                 stale = mail.at < self.life_of(worker)
                 assert stale or name in memory.requests, f"the request of {name} was dropped"
         return super().do_AckMail(action)
@@ -263,7 +271,6 @@ class Rounds(RuleBasedStateMachine):
     def a_session_comes_or_goes(self, which, what):
         worker = self.any_worker(which)
         if worker.pane is None or worker.pane.pane_id not in self.world.hidden:
-            worker.started_at = worker.pane.created_at if worker.pane else getattr(worker, "started_at", 0.0)
             getattr(worker, what)()
 
     @rule(which=st.integers(0, 5), persons=st.integers(0, 1), look=st.sampled_from(["", "", "git timed out"]),

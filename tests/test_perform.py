@@ -6,15 +6,14 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
-from tools import stand
+from tools import kit, stand
 from tools.kit import wait_for
 
 import witness as w
 
-LISTEN = [sys.executable, "-u", "-c", "import sys\nfor line in sys.stdin: open(sys.argv[1], 'a').write(line)"]
+LISTEN = [kit.PYTHON, "-u", "-c", "import sys\nfor line in sys.stdin: open(sys.argv[1], 'a').write(line)"]
 
 
 @pytest.fixture
@@ -65,9 +64,35 @@ def test_nudge_is_never_typed_into_a_shell(rig, station):
     assert not (worker.path / "canary").exists()
 
 
+def test_enter_is_not_pressed_where_the_agent_ended_after_the_paste(rig, station, tmp):
+    """Between the paste and Enter an agent may exit: what was pasted then stands on the shell's command line."""
+
+    class DyingAgentHost(w.Host):
+        def run(self, argv, *words, **options):
+            ran = super().run(argv, *words, **options)
+            if "paste-buffer" in argv:
+                (tmp / "exit").touch()
+                wait_for(lambda: pane_of(plain, "alpha").command == "bash", 5, "the shell to be in front")
+            return ran
+
+    plain, dying = station, stand.make_station(rig, DyingAgentHost())
+    agent = tmp / "agent.py"
+    agent.write_text("import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.01)\n")
+    worker = rig.add_polecat("alpha", [shutil.which("bash"), "--norc", "-i"])
+    target = f"={worker.session}:"
+    rig.tmux.run("send-keys", "-t", target, f"{kit.PYTHON} {agent} {tmp / 'exit'}", "Enter")
+    wait_for(lambda: pane_of(plain, "alpha").command.startswith("python"), 5, "the agent")
+    outcome = nudge(dying, "alpha")
+    assert (outcome.ok, outcome.detail) == (True, "unconfirmed: pasted, but the pane changed before Enter")
+    rig.tmux.run("send-keys", "-t", target, "C-c")
+    rig.tmux.run("send-keys", "-t", target, "touch after", "Enter")
+    wait_for((worker.path / "after").exists, 5, "the shell to run what we type")
+    assert not (worker.path / "canary").exists()
+
+
 @pytest.mark.parametrize("program", ["vi", "less", "sudo", "ssh"])
 def test_nudge_is_never_typed_into_an_editor_a_pager_or_ssh(rig, station, tmp, program):
-    os.symlink(sys.executable, tmp / program)
+    os.symlink(kit.PYTHON, tmp / program)
     rig.add_polecat("alpha", [str(tmp / program), "-c", "import time; time.sleep(60)"])
     wait_for(lambda: pane_of(station, "alpha").command == program)
     outcome = nudge(station, "alpha", agents=(program,))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import pytest
-from tools import stand
+from tools import kit, stand
 from tools.kit import wait_for
 
 CALM = {
@@ -15,7 +14,7 @@ CALM = {
     "WITNESS_MIN_FREE_MEMORY": "0",
     "WITNESS_MAX_LOAD_PER_CORE": "0",
     "WITNESS_SPAWN_DELAY_MS": "0",
-    "WITNESS_AGENT_COMMAND": json.dumps([sys.executable, "-c", "import time; time.sleep(600)"]),
+    "WITNESS_AGENT_COMMAND": json.dumps([kit.PYTHON, "-c", "import time; time.sleep(600)"]),
 }
 
 

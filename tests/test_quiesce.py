@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -19,7 +18,7 @@ import os, subprocess, sys, time
 child = ("import os, signal, sys, time; signal.signal(15, signal.SIG_IGN); "
          "open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)")
 for name in sys.argv[1:]:
-    subprocess.Popen([sys.executable, "-c", child, name], start_new_session=True)
+    subprocess.Popen([kit.PYTHON, "-c", child, name], start_new_session=True)
 print("up", flush=True)
 time.sleep(600)
 """
@@ -35,8 +34,8 @@ def pids(processes):
 
 
 def test_own_are_the_panes_family_and_what_it_set_free(rig, station, tmp):
-    worker = rig.add_polecat("alpha", [sys.executable, "-c", PARENT, str(tmp / "a"), str(tmp / "b")])
-    wait_for(lambda: (tmp / "b").exists() and (tmp / "b").read_text() and (tmp / "a").read_text())
+    worker = rig.add_polecat("alpha", [kit.PYTHON, "-c", PARENT, str(tmp / "a"), str(tmp / "b")])
+    wait_for(lambda: all((tmp / name).exists() and (tmp / name).read_text() for name in "ab"))
     rig.tmux.remember()
     children = {int((tmp / name).read_text()) for name in "ab"}
     retirement = stand.begin(station, "alpha")
@@ -53,7 +52,7 @@ def test_own_are_the_panes_family_and_what_it_set_free(rig, station, tmp):
 
 def test_process_that_hides_where_it_comes_from_is_not_ours(rig, station):
     worker = rig.add_polecat("alpha", stand.SLEEP)
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], cwd=worker.path, env={}) as child:
+    with subprocess.Popen([kit.PYTHON, "-c", "import time; time.sleep(60)"], cwd=worker.path, env={}) as child:
         _, others = w.list_processes(station.tools, stand.begin(station, "alpha"), str(worker.path))
         why = w.quiesce(station.tools, stand.begin(station, "alpha"), str(worker.path))
         assert pids(others) == {child.pid}
@@ -66,7 +65,7 @@ def test_process_that_hides_where_it_comes_from_is_not_ours(rig, station):
 def test_open_file_counts_as_inside(rig, station):
     worker = rig.add_polecat("alpha")
     script = f"f = open({str(worker.path / 'README')!r}); import time; time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", script], cwd="/") as child:
+    with subprocess.Popen([kit.PYTHON, "-c", script], cwd="/") as child:
         wait_for(
             lambda: (
                 pids(w.list_processes(station.tools, stand.begin(station, "alpha"), str(worker.path))[1]) == {child.pid}
@@ -87,7 +86,7 @@ def test_neighbours_tmux_server_and_witness_are_spared(rig, station, monkeypatch
 
 def test_worker_that_ignores_term_is_killed_after_its_grace(rig, station):
     script = "import signal, time; signal.signal(15, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
-    worker = rig.add_polecat("alpha", [sys.executable, "-c", script])
+    worker = rig.add_polecat("alpha", [kit.PYTHON, "-c", script])
     wait_for(lambda: "up" in rig.tmux.run("capture-pane", "-p", "-t", f"={worker.session}:"))
     began = time.monotonic()
     assert w.quiesce(station.tools, stand.begin(station, "alpha"), str(worker.path)) == ""

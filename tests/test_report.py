@@ -134,7 +134,7 @@ def test_a_port_is_ok_degraded_or_absent(port, track, expected):
 def next_of(state: str, track=None, memory=None, config=None, seen=None, **verdict):
     given = Verdict(name="alpha", state=state, why="so", **{"progress_at": T0, **verdict})
     memory = (memory or Memory()).but(polecats={"alpha": track or make_track()})
-    seen = seen or make_seen(make_sighting(), issues=(make_issue(),))
+    seen = seen or make_seen(make_sighting(), issues=(make_issue(),), claims={})
     decision = Decision(memory=memory, actions=(), verdicts={"alpha": given})
     return report_polecat("alpha", seen, decision, settings(**(config or {})))["next"]
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from tools import kit
 from tools.kit import wait_for
 
 import witness as w
@@ -86,7 +87,6 @@ def test_events_and_logs_are_printed_and_followed(witness, rig, pyz):
     witness("resume", rig=rig)
     done = witness("events", rig=rig)
     assert [line.split()[1] for line in done.stdout.splitlines()] == ["paused", "resumed"]
-    assert json.loads(witness("events", "-n", "1", "--json", rig=rig).stdout)["kind"] == "resumed"
     assert "paused: rig: one" in witness("logs", rig=rig).stdout
     with subprocess.Popen(
         [sys.executable, str(pyz), "events", "-f", "-n", "1"], cwd=rig.path, stdout=subprocess.PIPE, text=True
@@ -100,6 +100,104 @@ def test_events_and_logs_are_printed_and_followed(witness, rig, pyz):
 
 def test_no_file_yet_prints_nothing(witness, rig):
     assert witness("events", rig=rig) == (0, "", "")
+    assert json.loads(witness("events", "--json", rig=rig).stdout)["events"] == []
+
+
+def test_events_and_logs_as_data_are_one_object(witness, rig):
+    witness("pause", "--reason", "one", rig=rig)
+    witness("resume", rig=rig)
+    with open(rig.state / "witness-events.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"at": "2026\n[1]\n' + "[" * 100000 + "\n")  # torn by a full disk, or somebody else's
+    data = json.loads(witness("events", "-n", "4", "--json", rig=rig).stdout)
+    assert (data["schema"], data["command"], data["ok"]) == (1, "events", True)
+    assert data["events"][0].keys() == {"at", "kind", "subject", "text"}
+    assert data["events"][0]["kind"] == "resumed"
+    assert [one.keys() for one in data["events"][1:]] == [{"text"}] * 3
+    assert len(witness("events", rig=rig).stdout.splitlines()) == 5
+    (rig.state / "witness.log").write_text("a\x1b[31m\nb\n")
+    assert json.loads(witness("logs", "--json", rig=rig).stdout)["lines"] == ["a [31m", "b"]
+    assert witness("logs", "-n", "1", rig=rig).stdout == "b\n"
+
+
+def test_follower_misses_no_line_of_a_rotation(rig, pyz):
+    rig.state.mkdir(mode=0o700)
+    path = rig.state / "witness-events.jsonl"
+
+    def tell(kind):
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind}) + "\n")
+
+    tell("old")
+    words = [sys.executable, str(pyz), "events", "-f", "-n", "0", "--json"]
+    with subprocess.Popen(words, cwd=rig.path, stdout=subprocess.PIPE, text=True) as child:
+        heard = [child.stdout.readline()]
+        for number in range(3):
+            tell(f"last-{number}")  # written right before the rotation: between two looks of the follower
+            os.rename(path, f"{path}.1")
+            tell(f"first-{number}")
+            heard += [child.stdout.readline(), child.stdout.readline()]
+        child.terminate()
+    kinds = [json.loads(line)["kind"] for line in heard]
+    assert kinds == ["old", "last-0", "first-0", "last-1", "first-1", "last-2", "first-2"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0\xff",
+        b"[]",
+        b'{"polecats": 3}',
+        b'{"polecats": [{}]}',
+        b'{"ports": {"a": 1}, "queue": 4}',
+        b'{"pid": PID, "last_tick_at": "x", "expected_by_at": "y"}',
+        b'{"pid": PID, "expected_by_at": "2001-01-01T00:00:00Z"}',
+        b'{"pid": PID, "last_tick_at": 3, "expected_by_at": [4]}',
+        b"[" * 100000,
+    ],
+    ids=range(10),
+)
+def test_view_of_any_content_leaves_status_its_verdict(rig, monkeypatch, capsys, content):
+    """The archive may be replaced under a running daemon, whose view then is another version's."""
+    monkeypatch.chdir(rig.path)
+    rig.state.mkdir(mode=0o700)
+    fd = w.take_lock(str(rig.state / "witness.lock"))
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as daemon:
+        note = {"pid": daemon.pid, "start_time": kit.start_time(daemon.pid), "version": "0.0.9"}
+        (rig.state / "witness.pid").write_text(json.dumps(note))
+        (rig.state / "witness-view.json").write_bytes(content.replace(b"PID", b"%d" % daemon.pid))
+        statuses = [w.main(["status"]), w.main(["status", "--json"])]
+        daemon.kill()
+    os.close(fd)
+    text, _, data = capsys.readouterr().out.rpartition("\n{")
+    assert statuses == [0, 0]
+    assert text.startswith(f"witness running (pid {note['pid']}, version 0.0.9)")
+    assert json.loads("{" + data)["daemon"]["running"] is True
+
+
+def test_settings_are_shown_by_the_bare_word_too(witness, rig):
+    assert witness("config", rig=rig) == witness("config", "get", rig=rig)
+    assert len(witness("config", rig=rig).stdout.splitlines()) == len(w.SETTINGS)
+
+
+def test_setting_is_not_written_over_a_file_that_is_wrong(witness, rig):
+    rig.state.mkdir(mode=0o700)
+    path = rig.state / "witness-config.json"
+    for content in ("{", '{"nope": 1}'):
+        path.write_text(content)
+        done = witness("config", "set", "max_workers", "6", rig=rig)
+        assert (done.status, str(path) in done.stderr) == (78, True)
+        assert path.read_text() == content
+
+
+def test_restart_with_bad_settings_leaves_the_daemon_running(witness, rig):
+    assert witness("start", rig=rig).status == 0
+    one = rig.daemon()
+    (rig.state / "witness-config.json").write_text('{"interval": -1}')
+    for command in ("restart", "reload"):
+        assert witness(command, rig=rig).status == 78
+    assert rig.daemon() == one
+    assert witness("status", rig=rig).status == 0
 
 
 @pytest.mark.parametrize("verdict", ["running", "dead", "not running", "hanging", "unknown"])

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 
 import witness as w
+
+NUMBERS = [setting for setting in w.SETTINGS if setting.kind in ("seconds", "number")]
 
 
 @pytest.mark.parametrize("setting", w.SETTINGS, ids=lambda one: one.name)
@@ -55,6 +58,18 @@ def test_unknown_name_names_the_nearest_and_the_file():
         ("mayor", 3),
         ("mayor", "a\nb"),
         ("epic_id", None),
+        ("epic_id", "a\x1b[31m"),
+        ("interval", None),
+        ("interval", [30]),
+        ("interval", float("inf")),
+        ("interval", float("-inf")),
+        ("interval", 10**400),
+        ("labels", None),
+        ("labels", {"a": 1}),
+        ("agent_command", ["agent", "a\0b"]),
+        ("backend", "gastown "),
+        ("on_dead", ["report"]),
+        ("auto_spawn", None),
     ],
 )
 def test_value_out_of_range_names_key_range_and_file(name, value):
@@ -64,6 +79,93 @@ def test_value_out_of_range_names_key_range_and_file(name, value):
     assert name in line
     assert "the file" in line
     assert w.SETTING_BY_NAME[name].range() in line
+
+
+@pytest.mark.parametrize("setting", NUMBERS, ids=lambda one: one.name)
+def test_range_ends_where_it_says(setting):
+    for value in (setting.low, setting.high):
+        assert w.check_setting(setting.name, value, "test") == value
+    for value in (setting.low - 1, setting.low - 0.001, setting.high + 1, -setting.high):
+        with pytest.raises(w.ConfigError):
+            w.check_setting(setting.name, value, "test")
+
+
+@pytest.mark.parametrize(
+    "text", ["nan", "NaN", "inf", "-inf", "1e400", "-1e400", "9" * 400, "9" * 5000, "0x10", "", " "]
+)
+def test_no_number_or_a_huge_one_is_refused_as_text_too(text):
+    with pytest.raises(w.ConfigError) as error:
+        w.make_config({}, "file", {"WITNESS_INTERVAL": text})
+    assert "WITNESS_INTERVAL" in error.value.line()
+
+
+@pytest.mark.parametrize(("text", "value"), [("45", 45), ("1.5", 1.5), ("1e3", 1000.0), (" 7 ", 7)])
+def test_numbers_are_read_from_text(text, value):
+    assert w.parse_setting("interval", text, "test") == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("true", True), ("1", True), ("YES", True), (" on ", True), ("false", False), ("0", False), ("no", False),
+     ("Off", False)],
+)
+def test_flags_are_read_from_words(text, value):
+    assert w.parse_setting("auto_spawn", text, "test") is value
+
+
+@pytest.mark.parametrize("text", ["", "maybe", "2", "None"])
+def test_no_flag_is_refused(text):
+    with pytest.raises(w.ConfigError, match="auto_spawn is"):
+        w.parse_setting("auto_spawn", text, "test")
+
+
+@pytest.mark.parametrize(
+    ("file", "environ", "sets", "where"),
+    [
+        ({"interval": 0}, {}, (), "/rig/witness-config.json"),
+        ({}, {"WITNESS_INTERVAL": "0"}, (), "WITNESS_INTERVAL"),
+        ({}, {}, ("interval=0",), "--set"),
+    ],
+)
+def test_refusal_names_where_the_value_stands(file, environ, sets, where):
+    with pytest.raises(w.ConfigError) as error:
+        w.make_config(file, "/rig/witness-config.json", environ, sets)
+    assert error.value.line() == f"interval is 0 in {where}; it takes 1 to 31622400 s"
+    assert (error.value.status, error.value.kind) == (78, "config")
+
+
+def test_unknown_name_close_to_none_says_where_the_names_are():
+    with pytest.raises(w.ConfigError, match="unknown setting 'zzzzzz' in file") as error:
+        w.make_config({"zzzzzz": 1}, "file", {})
+    assert "did you mean" not in error.value.remedy
+    assert error.value.remedy
+
+
+def test_settings_are_read_as_attributes_and_no_other_name_is_one():
+    config = w.make_config({}, "file", {})
+    assert config.interval == config.values["interval"]
+    with pytest.raises(AttributeError, match="intervall"):
+        _ = config.intervall
+
+
+def test_every_row_says_what_it_is_for_and_what_it_takes():
+    for setting in w.SETTINGS:
+        assert setting.help, setting.name
+        assert setting.range(), setting.name
+        assert setting.kind in ("seconds", "number", "flag", "text", "words", "choice"), setting.name
+        assert (setting.kind == "choice") == bool(setting.choices), setting.name
+
+
+@given(strategies.config_files())
+def test_any_file_in_order_is_taken_as_it_stands(file):
+    config = w.make_config(file, "the file", {})
+    for setting in w.SETTINGS:
+        value = getattr(config, setting.name)
+        if setting.name in file:
+            assert value == (tuple(file[setting.name]) if setting.kind == "words" else file[setting.name])
+        else:
+            assert value == setting.default
+        assert config.origins[setting.name] == ("the file" if setting.name in file else "default")
 
 
 def test_later_origin_wins():
@@ -110,3 +212,17 @@ def test_any_text_is_a_value_of_the_right_type_or_one_config_error(name, text):
         return
     assert w.check_setting(name, value, "test") == value
     assert isinstance(value, (type(w.SETTING_BY_NAME[name].default), int, float))
+
+
+@given(st.sampled_from(NUMBERS), st.permutations([1, 2, 3]), st.tuples(st.booleans(), st.booleans(), st.booleans()))
+def test_the_last_origin_that_names_a_setting_wins(setting, offsets, named):
+    layers = ("file", "WITNESS_" + setting.name.upper(), "--set")
+    values = [setting.low + offset for offset in offsets]
+    config = w.make_config(
+        {setting.name: values[0]} if named[0] else {}, layers[0],
+        {layers[1]: str(values[1])} if named[1] else {},
+        [f"{setting.name}={values[2]}"] if named[2] else (),
+    )
+    given_by = [(layer, value) for layer, value, is_named in zip(layers, values, named) if is_named]
+    origin, value = given_by[-1] if given_by else ("default", setting.default)
+    assert (config.origins[setting.name], getattr(config, setting.name)) == (origin, value)

@@ -565,6 +565,26 @@ def test_an_issue_something_is_left_of_waits_for_a_person_who_is_told():
     assert "is there from an earlier worker" in next(iter(world.sent.values())).body
 
 
+def test_the_slot_of_a_worker_that_will_be_restarted_is_kept_for_it():
+    """Else the cap is passed by one for each that dies: its place is filled, then it comes back."""
+    world = spawning_world("de-1", "de-2", max_workers=1, on_dead="restart")
+    world.tick()
+    world.end_child(ok=True)
+    world.wait(3 * MIN)
+    world.workers["de-1"].end()
+    world.wait(5 * MIN)
+    assert words(world.done)[2:] == ["Restart de-1"]
+
+
+def test_the_residue_of_a_failed_spawn_is_not_restarted_beside_its_next_attempt():
+    world = spawning_world(on_dead="restart")
+    world.tick()
+    world.end_child(ok=False, reason="no", session=False)
+    world.wait(4 * MIN)
+    assert "Restart de-1" not in words(world.done)
+    assert started(world) == ["de-1", "de-1"]
+
+
 # ---- no work without end --------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -130,20 +131,39 @@ def test_killed_spawn_child_leads_to_exactly_one_worker(rig, station, moment):
     assert len(rig.tmux.panes()) == 1
 
 
-def test_overdue_spawn_is_ended(rig, tmp):
-    slow = tmp / "hooks"
-    slow.mkdir()
-    (slow / "post-checkout").write_text("#!/bin/sh\nexec sleep 60\n")
-    (slow / "post-checkout").chmod(0o755)
+@pytest.fixture
+def hanging_git(tmp, monkeypatch):
+    """Put a git before the real one that hangs where it should add a worktree; it writes its pid first."""
+    wrapper, pid_file = tmp / "git", tmp / "pid"
+    wrapper.write_text(
+        f'#!/bin/sh\ncase "$*" in *" worktree add "*) echo $$ >{pid_file}.new; mv {pid_file}.new {pid_file};'
+        f' exec sleep 600;; esac\nexec {shutil.which("git")} "$@"\n'
+    )
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp}:{os.environ['PATH']}")
+    return pid_file
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["hanging", "stopped"])
+def test_overdue_spawn_is_ended_with_what_it_started(rig, hanging_git, stopped):
+    """An orphaned git would make the worktree after all, when the issue has long gone to another worker."""
     station = stand.make_station(rig, agent_command=stand.SLEEP, spawn_timeout=1, tool_timeout=60)
     station.queue.add("One", "demo")
     stand.run_rounds(station, 2)  # the first of a process starts nothing
     child = child_of(station)
-    os.kill(child.pid, signal.SIGSTOP)
+    git = kit.process(int(wait_for(lambda: hanging_git.exists() and hanging_git.read_text(), 5, "git to hang")))
     one = kit.process(child.pid)
+    if stopped:
+        os.kill(child.pid, signal.SIGSTOP)
     spawn_until(station, 15, lambda: station.memory.spawn is None)
     wait_for(lambda: not kit.is_alive(one), 5, "the child to be gone")
-    assert station.memory.issues
+    if stopped:
+        kit.end(git)  # who is killed by KILL can tell nobody
+    assert not kit.is_alive(git)
+    (effort,) = station.memory.issues.values()
+    assert (effort.attempts, effort.error) == (1, "it took longer than spawn_timeout")
+    assert claim_of(station).state == "released"
+    assert os.listdir(rig.path / "polecats") == []
     reap(station)
 
 
@@ -171,7 +191,8 @@ def test_lost_state_folder_spawns_nothing_twice(rig, station):
 
 
 def test_spawn_file_of_any_content_is_a_sight(rig, station):
-    for content in ("", "{", "[]", '{"pid": 3}', json.dumps({"issue": "x", "birth": [["a", "b"]]})):
+    birth = json.dumps({"issue": "x", "birth": [["a", "b"]]})
+    for content in ("", "{", "[]", '{"pid": 3}', '{"pid": "x", "start": null}', birth):
         with open(station.store.path("witness-spawn.json"), "w", encoding="utf-8") as file:
             file.write(content)
         sight = w.read_spawn(station.store)

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 import time
 
 import pytest
@@ -24,9 +23,9 @@ SETTINGS = {
     "MIN_FREE_MEMORY": "0",
     "MAX_LOAD_PER_CORE": "0",
 }
-SPEAK = [sys.executable, "-c", "import time\nwhile True: print(time.time(), flush=True); time.sleep(0.2)"]
-LISTEN = [sys.executable, "-u", "-c", "import sys\nfor line in sys.stdin: open(sys.argv[1], 'a').write(line)"]
-SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
+SPEAK = [kit.PYTHON, "-c", "import time\nwhile True: print(time.time(), flush=True); time.sleep(0.2)"]
+LISTEN = [kit.PYTHON, "-u", "-c", "import sys\nfor line in sys.stdin: open(sys.argv[1], 'a').write(line)"]
+SLEEP = [kit.PYTHON, "-c", "import time; time.sleep(600)"]
 
 
 @pytest.fixture
@@ -172,7 +171,7 @@ def test_dead_when_the_agent_left_its_shell_and_the_nudge_is_not_typed(rig, watc
     agent = tmp / "agent.py"
     agent.write_text("import sys\nprint('here', flush=True)\nsys.stdin.readline()\n")
     worker = rig.add_polecat("alpha", [bash, "--norc", "-i"])
-    rig.tmux.run("send-keys", "-t", f"={worker.session}:", f"{sys.executable} {agent}", "Enter")
+    rig.tmux.run("send-keys", "-t", f"={worker.session}:", f"{kit.PYTHON} {agent}", "Enter")
     until = watch(STUCK_AFTER=600)
 
     def agents():
@@ -272,7 +271,7 @@ def test_dead_worker_is_restarted_within_its_bound(rig, watch, witness, tmp):
     issue = witness("add", "die at once", rig=rig).stdout.strip()
     runs = tmp / "runs"
     agent = json.dumps(
-        [sys.executable, "-c", "import sys, time; open(sys.argv[1], 'a').write('x'); time.sleep(1.6)", str(runs)]
+        [kit.PYTHON, "-c", "import sys, time; open(sys.argv[1], 'a').write('x'); time.sleep(1.6)", str(runs)]
     )
     watch(ON_DEAD="restart", MAX_RESTARTS=2, AGENT_COMMAND=agent, MAX_WORKERS=9)
     (letter,) = wait_for(

@@ -6,14 +6,14 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 
 import pytest
+from tools import kit
 from tools.kit import wait_for
 
 import witness as w
 
-SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+SLEEP = [kit.PYTHON, "-c", "import time; time.sleep(60)"]
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_socket_that_cannot_be_used_is_a_reason(ours, tmux, tmp):
 def test_session_runs_its_words_without_a_shell(ours, tmux, tmp, words):
     script = tmp / "show"
     script.write_text(
-        f"#!{sys.executable}\nimport sys, os, time\nopen({str(tmp / 'out')!r}, 'w').write("
+        f"#!{kit.PYTHON}\nimport sys, os, time\nopen({str(tmp / 'out')!r}, 'w').write("
         "repr((sys.argv[1:], os.environ['GT_RIG'], os.getcwd())))\ntime.sleep(60)\n"
     )
     script.chmod(0o755)
@@ -99,7 +99,7 @@ def test_paste_is_bracketed_text_and_nothing_more(ours, tmux, tmp):
     tmux.new_session(
         "s",
         tmp,
-        [sys.executable, "-c", "import sys\nfor line in sys.stdin: open(sys.argv[1], 'a').write(line)", str(out)],
+        [kit.PYTHON, "-c", "import sys\nfor line in sys.stdin: open(sys.argv[1], 'a').write(line)", str(out)],
     )
     (pane,) = ours.list_panes()
     text = 'it\'s $HOME `x` "q" ; #{pane_id} é -n Enter'
@@ -115,7 +115,7 @@ def test_screen_is_clean_and_masked(ours, tmux, tmp):
         "s",
         tmp,
         [
-            sys.executable,
+            kit.PYTHON,
             "-c",
             "import time; print('\\033[31mred\\033[0m token=abcdefgh123', flush=True); time.sleep(60)",
         ],

@@ -83,9 +83,6 @@ def witness(*words: str) -> tuple[int, str]:
 
 
 def tidy(notes: Path) -> None:
-    # What a worker has started may outlive its terminal: a server that it tests against, for instance.
-    server = subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL, start_new_session=True)
-    write_note(notes, "pids", f"{os.getpid()} {server.pid}")
     wait_for_cue(notes, "begin")
     write("greeting.txt", "Hello.\n")
     commit(notes, "greeting.txt", "Add a greeting")
@@ -128,7 +125,11 @@ PARTS = {"tidy": tidy, "hasty": hasty, "steady": steady, "silent": silent, "mort
 
 
 def main(part: str, notes: Path) -> None:
-    write_note(notes, "pids", str(os.getpid()))
+    pids = [os.getpid()]
+    if part == "tidy":
+        # What a worker has started may outlive its terminal: a server that it tests against, for instance.
+        pids.append(subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL, start_new_session=True).pid)
+    write_note(notes, "pids", " ".join(map(str, pids)))
     PARTS[part](notes)
 
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 ENVIRONMENT = dict(os.environ)
 """The caller's environment, kept from before the seal replaced it."""
+
+PYTHON = os.path.realpath(sys.executable)
+"""An interpreter for agents whose path is not the checkout's: tmux names a pane's command by its first word, and a
+script's first line takes no space."""
 
 OLDEST, NEWEST = 9, 15
 """The minors of Python 3 looked for: the oldest supported, and one more than is released."""

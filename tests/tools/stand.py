@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
+
+from tools.kit import PYTHON
 
 import witness as w
 
-SPEAK = [sys.executable, "-c", "import time\nwhile True: print(time.time(), flush=True); time.sleep(0.2)"]
-SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
+SPEAK = [PYTHON, "-c", "import time\nwhile True: print(time.time(), flush=True); time.sleep(0.2)"]
+SLEEP = [PYTHON, "-c", "import time; time.sleep(600)"]
 CALM = {"min_free_disk": 0, "min_free_memory": 0, "max_load_per_core": 0, "spawn_delay_ms": 0, "start_grace": 0}
 
 
