@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +31,9 @@ def test_pane_is_read():
     assert w.instance_of(pane) == "900.3.1800000000"
 
 
-@pytest.mark.parametrize("name", ["two words", "zähler", "x" * 200, "a;b|c"])
+@pytest.mark.parametrize(
+    "name", ["two words", "zähler", "x" * 200, "a;b|c", "日本", " x ", "a\\011b", "#{pane_id}", "a'b\"c", "%7", ""]
+)
 def test_odd_session_name_is_kept(name):
     (pane,) = w.parse_panes(LINE.replace("gt-demo-alpha", name))
     assert pane.session == name
@@ -40,11 +44,81 @@ def test_command_may_hold_a_tab():
     assert (pane.session, pane.command) == ("gt-demo-alpha", "python3 x")
 
 
+def test_all_panes_are_read_with_dead_and_attached_ones():
+    text = (
+        "900\t1800000000\t$0\t1\t1800000100\t%0\t1234\t0\t0\tmain\tbash\n"
+        "900\t1800000000\t$0\t1\t1800000100\t%3\t1235\t1\t0\tmain\t\n"
+        "900\t1800000200\t$12\t0\t1800000200\t%14\t1300\t0\t1\tgt-demo-a b\tnode\n"
+    )
+    panes = w.parse_panes(text)
+    assert [(pane.session, pane.pane_id, pane.attached, pane.dead, pane.in_mode, pane.command) for pane in panes] == [
+        ("main", "%0", 1, False, False, "bash"),
+        ("main", "%3", 1, True, False, ""),
+        ("gt-demo-a b", "%14", 0, False, True, "node"),
+    ]
+
+
+def test_no_output_is_no_pane():
+    assert w.parse_panes("") == w.parse_panes("\n") == ()
+
+
+def test_command_is_cleaned():
+    (pane,) = w.parse_panes(LINE.replace("python3", "\x1b[31mred\x1b[0m\x07" + "x" * 100))
+    assert pane.command.isprintable()
+    assert pane.command.startswith("red x")
+
+
 @pytest.mark.parametrize(
-    "bad", ["x", LINE.replace("%7", "7"), LINE.replace("1234", ""), LINE.rpartition("\t")[0], "null"]
+    "bad",
+    [
+        "x",
+        LINE.replace("%7", "7"),
+        LINE.replace("%7", "%"),
+        LINE.replace("%7", "%7x"),
+        LINE.replace("$3", "3"),
+        LINE.replace("$3", "$"),
+        LINE.replace("1234", ""),
+        LINE.replace("1234", "12.5"),
+        LINE.replace("900", "#{pid}"),
+        LINE.replace("\t", "|"),
+        LINE.rpartition("\t")[0],
+        "null",
+        "\x1b[31m",
+        "no server running on /tmp/tmux-0/default",
+    ],
 )
 def test_one_bad_line_makes_all_unknown(bad):
-    assert isinstance(w.parse_panes(f"{LINE}\n{bad}\n"), str)
+    for text in (f"{LINE}\n{bad}\n", f"{bad}\n{LINE}", bad):
+        reason = w.parse_panes(text)
+        assert isinstance(reason, str)
+        assert reason.startswith("tmux list-panes printed '")
+        assert reason.isprintable()
+
+
+@pytest.mark.parametrize("field", ["1800000000", "1800000100"])
+def test_a_time_beyond_all_numbers_is_no_pane(field):
+    """400 digits are a whole number of Python, and none that it takes for a time."""
+    assert isinstance(w.parse_panes(LINE.replace(field, "9" * 400)), str)
+
+
+@given(st.integers(0, 10), st.one_of(st.text(max_size=20), st.integers().map(str), st.floats().map(str)))
+def test_any_field_is_a_pane_or_a_reason(place, text):
+    words = LINE.split("\t")
+    words[place] = text
+    answer = w.parse_panes("\t".join(words))
+    if isinstance(answer, str):
+        assert answer.startswith("tmux list-panes printed ")
+    else:
+        for pane in answer:
+            assert w.instance_of(pane).count(".") == 2
+            assert isinstance(pane.created_at, float)
+
+
+def test_instance_differs_in_session_creation_and_server():
+    lives = {LINE, LINE.replace("$3", "$4"), LINE.replace("1800000000", "1800000001"), LINE.replace("900", "901")}
+    assert len({w.instance_of(w.parse_panes(line)[0]) for line in lives}) == 4
+    moved = LINE.replace("%7", "%8").replace("1800000100", "1800000999").replace("1234", "99")
+    assert w.instance_of(w.parse_panes(moved)[0]) == w.instance_of(w.parse_panes(LINE)[0])
 
 
 @given(st.text())
@@ -65,6 +139,13 @@ def test_any_text_is_panes_or_a_reason(text):
         ("lost server", "", False),
         ("", "", False),
         ("no server running on /tmp/x", "no answer within 5 s", False),
+        ("error connecting to /tmp/tmux-0/x (No such file or directory)", "no answer within 5 s", False),
+        ("error connecting to /tmp/tmux-0/x (Connection refused)", "printed more than 4194304 bytes", False),
+        ("error creating /tmp/tmux-0/x (No such file or directory)", "", False),
+        ("can't create socket: Permission denied", "", False),
+        ("open terminal failed: not a terminal", "", False),
+        ("protocol version mismatch (client 8, server 7)", "", False),
+        ("no server running on /private/tmp/tmux-501/default\n", "", True),
     ],
 )
 def test_only_tmux_itself_says_that_no_server_runs(complaint, failure, answer):
@@ -78,9 +159,34 @@ def test_process_with_parentheses_and_spaces_in_its_name_is_read():
     assert w.parse_proc_stat(stat) is not None
 
 
-@pytest.mark.parametrize("data", [b"", b"42", b"42 (x", b"42 (x) S 1 2"])
+STAT = b"42 (a) (b c)) S 7 40 41 34816 40 " + b"0 " * 13 + b"555 1 2 3\n"
+
+
+@pytest.mark.parametrize("data", [b"", b"42", b"42 (x", b"42 (x) S 1 2", b"42 x S" + b" 1" * 30, b"(x) S" + b" 1" * 30])
 def test_cut_process_is_none(data):
     assert w.parse_proc_stat(data) is None
+
+
+def test_process_cut_anywhere_is_none_or_still_the_same_process():
+    for length in range(len(STAT)):
+        process = w.parse_proc_stat(STAT[:length])
+        assert process is None or (process.pid, process.parent, process.group, process.foreground) == (42, 7, 40, 40)
+
+
+@given(st.binary(max_size=80), st.binary(max_size=15))
+def test_any_bytes_are_a_process_or_none(data, name):
+    assert w.parse_proc_stat(data) is None or b")" in data
+    process = w.parse_proc_stat(b"42 (" + name + STAT[len(b"42 (a) (b c)") :])
+    assert (process.pid, process.parent, process.start) == (42, 7, 555)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="this system has no /proc")
+def test_own_process_is_read_as_the_kernel_writes_it():
+    with open("/proc/self/stat", "rb") as file:
+        process = w.parse_proc_stat(file.read())
+    assert (process.pid, process.parent, process.group) == (os.getpid(), os.getppid(), os.getpgrp())
+    assert process.start > 0
+    assert not process.zombie
 
 
 def test_zombie_is_one():
@@ -105,6 +211,22 @@ def test_memory_is_what_can_be_had():
         (("bash", "-x", "agent.sh"), False),
         (("sh", "-c", "claude"), False),
         (("bash", "-lc", "claude"), False),
+        (("bash", "-ic", "claude"), False),
+        (("-zsh",), True),
+        (("/usr/bin/fish",), True),
+        (("bash", "--norc", "--noprofile"), True),
+        (("bash", "--init-file", "/x", "agent.sh"), False),
+        (("bash", "+O", "extglob"), True),
+        (("bash", "+x"), True),
+        (("bash", "--", "agent.sh"), False),
+        (("bash", "-o", "posix", "-c", "x"), False),
+        (("bash", "-"), True),
+        (("sh", "-s"), True),
+        (("fish", "--command", "claude"), False),
+        (("fish", "--command=claude"), False),
+        (("nu", "--commands", "claude"), False),
+        (("bash", "--rcfile"), True),
+        (("bash", "--verbose", "./run-c"), False),
     ],
 )
 def test_shell_is_interactive_only_without_a_script(argv, answer):
@@ -119,6 +241,12 @@ def test_shell_is_interactive_only_without_a_script(argv, answer):
         (b"/rig/polecats/a/.git\n", "/rig/polecats/a/.git"),
         (b"", None),
         (b"gitdir:\n", None),
+        (b"gitdir:/no/blank", "/no/blank"),
+        (b"gitdir: /with blank/a\r\n", "/with blank/a"),
+        (b"gitdir: /a\nsecond line\n", "/a"),
+        (b"gitdir: /gr\xfc\xc3\xb6", "/gr\udcfcö"),
+        (b"\n/x", None),
+        (b"\0" * 8, "\0" * 8),
     ],
 )
 def test_git_files_name_a_folder(data, path):
@@ -133,10 +261,31 @@ def test_git_files_name_a_folder(data, path):
         (b"a" * 64, ""),
         (b"", None),
         (b"ref: x", None),
+        (b"ref: refs/heads/gr\xc3\xbcn\n", "grün"),
+        (b"ref: refs/remotes/origin/main\n", None),
+        (b"ref: refs/heads/\n", None),
+        (b"ref: refs/heads/a b\n", None),
+        (b"ref: refs/heads/a\nb\n", None),
+        (b"a" * 41, None),
+        (b"A" * 40, None),
+        (b"0" * 39 + b"g", None),
+        (b"\0" * 40, None),
     ],
 )
 def test_head_names_a_branch_or_none(data, branch):
     assert w.parse_head(data) == branch
+
+
+def test_head_of_a_repository_that_keeps_its_refs_in_tables_is_none():
+    """Git writes this placeholder there; it was taken for a branch of that name."""
+    assert w.parse_head(b"ref: refs/heads/.invalid\n") is None
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_name_a_folder_a_branch_or_nothing(data):
+    assert w.parse_gitfile(data) is None or "\n" not in w.parse_gitfile(data)
+    for branch in (w.parse_head(data), w.parse_head(b"ref: refs/heads/" + data)):
+        assert branch is None or not set(branch) & set(" \n")
 
 
 def test_status_is_read_with_every_kind_of_name():
@@ -168,3 +317,56 @@ def test_what_is_no_status_is_a_value_error(data):
         w.parse_status(data)
     except ValueError:
         pass
+
+
+SHA = b"0" * 40
+HEADS = {
+    "1": b"1 .M N... 100644 100644 100644 %s %s " % (SHA, SHA),
+    "2": b"2 R. N... 100644 100644 100644 %s %s R100 " % (SHA, SHA),
+    "u": b"u UU N... 100644 100644 100644 100644 %s %s %s " % (SHA, SHA, SHA),
+    "?": b"? ",
+    "!": b"! ",
+}
+PATHS = st.one_of(
+    st.sampled_from([b"a", b"a b", b" ", b"a\nb", b"? x", b"\xff\xfe", b"1 .M x", b"# branch", "ü".encode()]),
+    st.binary(min_size=1, max_size=12).filter(lambda path: b"\0" not in path),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(HEADS)), PATHS, PATHS), max_size=5), st.booleans())
+def test_status_of_any_paths_is_read_as_it_was_written(entries, headed):
+    records = [b"# branch.oid (initial)", b"# stash 1"] if headed else []
+    for kind, path, origin in entries:
+        records += [HEADS[kind] + path] + ([origin] if kind == "2" else [])
+    answer = w.parse_status(b"".join(record + b"\0" for record in records))
+    assert answer == [(kind, os.fsdecode(path)) for kind, path, _ in entries]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"M  file\0",
+        b"1 .M N... 100644\0",
+        b"x\0",
+        b"fatal: not a git repository\n",
+        b"??\0",
+        b"3 a b\0",
+        HEADS["1"][:-1] + b"\0",
+    ],
+)
+def test_status_of_another_form_is_refused_in_words(data):
+    with pytest.raises(ValueError, match="git status printed"):
+        w.parse_status(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "mib"),
+    [
+        (b"", None),
+        (b"MemAvailable: x kB\n", None),
+        (b"XMemAvailable: 1 kB\n", None),
+        (b"MemAvailable:       0 kB\n", 0.0),
+    ],
+)
+def test_memory_is_told_from_its_own_line_alone(data, mib):
+    assert w.parse_meminfo(data) == mib

@@ -127,7 +127,7 @@ class Audited(World):
         if retirement.id not in self.begun and retirement.id not in self.moved:
             assert worker is not None
             life = self.life_of(worker)
-            asked = name in self.person_asks or any(at >= life for at in self.asked.get(name, ()))
+            asked = name in self.person_asks or self.is_hidden(name) or any(at >= life for at in self.asked.get(name, ()))
             assert asked, f"nobody asked for {name} since {life}"
         self.begun.add(retirement.id)
         outcome = super().do_Retire(action)

@@ -71,7 +71,8 @@ def test_any_memory_comes_back_as_it_was(memory):
 def test_same_memory_gives_same_text_in_whatever_order_it_was_filled(memory):
     backwards = {
         field: dict(reversed(list(content.items())))
-        for field, content in memory.fields().items() if isinstance(content, dict)
+        for field, content in memory.fields().items()
+        if isinstance(content, dict)
     }
     assert w.dump_memory(memory.but(**backwards)) == w.dump_memory(memory)
 
@@ -83,8 +84,17 @@ def test_an_empty_memory_is_a_short_file():
 
 def test_full_is_full():
     assert [field for field, content in FULL.fields().items() if content == w.Memory._defaults[field]] == [
-        "version", "last_check_at", "config", "spawned_issues", "spawned_at", "breaker_at", "storm_at", "calm_ticks",
-        "merged_at", "swept_at", "exceptions",
+        "version",
+        "last_check_at",
+        "config",
+        "spawned_issues",
+        "spawned_at",
+        "breaker_at",
+        "storm_at",
+        "calm_ticks",
+        "merged_at",
+        "swept_at",
+        "exceptions",
     ]
 
 
@@ -191,7 +201,9 @@ def test_wrong_entry_is_no_memory(path, content):
         w.load_memory(json.dumps(put(json.loads(w.dump_memory(FULL)), path, content)))
 
 
-@pytest.mark.parametrize("path", list(places(json.loads(w.dump_memory(FULL)))), ids=lambda path: ".".join(map(str, path)))
+@pytest.mark.parametrize(
+    "path", list(places(json.loads(w.dump_memory(FULL)))), ids=lambda path: ".".join(map(str, path))
+)
 def test_any_change_of_a_node_is_a_memory_that_can_be_worked_with_or_refused(path):
     data = json.loads(w.dump_memory(FULL))
     for content in WRONG:
@@ -213,7 +225,8 @@ def work_with(memory):
     config = w.make_config({"agent_command": ["agent"], "on_dead": "restart"}, "test", {})
     outcomes = tuple(
         w.Outcome(kind=kind, subject=subject, ok=False, at=1.0)
-        for kind in ("nudge", "letter", "spawn", "retire") for subject in ("alpha", "beta", "de-1", "k", "k1")
+        for kind in ("nudge", "letter", "spawn", "retire")
+        for subject in ("alpha", "beta", "de-1", "k", "k1")
     )
     gone = world.sighting("alpha", session=w.ABSENT)
     seen = world.seen(gone, gone.but(name="beta"), issues=(w.Issue(id="de-1"),), outcomes=outcomes)

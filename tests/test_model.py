@@ -20,15 +20,23 @@ def kinds(base=w.Value):
 
 KINDS = kinds()
 ANY = st.one_of(
-    strategies.panes(), strategies.worktrees(), strategies.sightings(), strategies.looks(), strategies.mails(),
-    strategies.issues(), strategies.claims(), strategies.tracks(), strategies.requests(), strategies.retirements(),
+    strategies.panes(),
+    strategies.worktrees(),
+    strategies.sightings(),
+    strategies.looks(),
+    strategies.mails(),
+    strategies.issues(),
+    strategies.claims(),
+    strategies.tracks(),
+    strategies.requests(),
+    strategies.retirements(),
 )
 
 
 def test_field_without_default_must_be_given():
-    with pytest.raises(TypeError, match="Sighting lacks name$"):
+    with pytest.raises(TypeError, match=r"Sighting lacks name$"):
         w.Sighting(worktree=world.tree())
-    with pytest.raises(TypeError, match="Claim lacks issue, actor, at$"):
+    with pytest.raises(TypeError, match=r"Claim lacks issue, actor, at$"):
         w.Claim()
 
 
@@ -75,7 +83,9 @@ def test_every_kind_keeps_the_rules_of_values(kind):
     assert not hasattr(value, "__dict__")
     assert value.fields() == {**kind._defaults, **given}
     assert value == value.but() == copy.copy(value)
-    assert all(isinstance(one, (str, int, float, tuple, frozenset, dict, type(None))) for one in kind._defaults.values())
+    assert all(
+        isinstance(one, (str, int, float, tuple, frozenset, dict, type(None))) for one in kind._defaults.values()
+    )
 
 
 @given(ANY)

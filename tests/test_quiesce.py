@@ -18,7 +18,7 @@ import os, subprocess, sys, time
 child = ("import os, signal, sys, time; signal.signal(15, signal.SIG_IGN); "
          "open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)")
 for name in sys.argv[1:]:
-    subprocess.Popen([kit.PYTHON, "-c", child, name], start_new_session=True)
+    subprocess.Popen([sys.executable, "-c", child, name], start_new_session=True)
 print("up", flush=True)
 time.sleep(600)
 """

@@ -106,8 +106,16 @@ def test_numbers_are_read_from_text(text, value):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("true", True), ("1", True), ("YES", True), (" on ", True), ("false", False), ("0", False), ("no", False),
-     ("Off", False)],
+    [
+        ("true", True),
+        ("1", True),
+        ("YES", True),
+        (" on ", True),
+        ("false", False),
+        ("0", False),
+        ("no", False),
+        ("Off", False),
+    ],
 )
 def test_flags_are_read_from_words(text, value):
     assert w.parse_setting("auto_spawn", text, "test") is value
@@ -219,7 +227,8 @@ def test_the_last_origin_that_names_a_setting_wins(setting, offsets, named):
     layers = ("file", "WITNESS_" + setting.name.upper(), "--set")
     values = [setting.low + offset for offset in offsets]
     config = w.make_config(
-        {setting.name: values[0]} if named[0] else {}, layers[0],
+        {setting.name: values[0]} if named[0] else {},
+        layers[0],
         {layers[1]: str(values[1])} if named[1] else {},
         [f"{setting.name}={values[2]}"] if named[2] else (),
     )
