@@ -1308,7 +1308,8 @@ def parse_gitfile(data: bytes) -> str | None:
     """Return the folder that a worktree's `.git` file or an admin folder's `gitdir` names."""
     line = data.split(b"\n", 1)[0].strip()
     line = line[len(b"gitdir:") :].strip() if line.startswith(b"gitdir:") else line
-    return line.decode("utf-8", "surrogateescape") or None
+    # After a power loss a file may be all zeros, and no path can hold one.
+    return None if b"\0" in line else line.decode("utf-8", "surrogateescape") or None
 
 
 def parse_head(data: bytes) -> str | None:
@@ -1319,7 +1320,7 @@ def parse_head(data: bytes) -> str | None:
     text = data.decode("utf-8", "surrogateescape").strip()
     if text.startswith("ref: refs/heads/"):
         branch = text[len("ref: refs/heads/") :]
-        return None if not branch or branch.startswith(".") or " " in branch or "\n" in branch else branch
+        return branch if re.fullmatch(r"(?!\.)[^\x00-\x20\x7f]+", branch) else None
     return "" if re.fullmatch(r"[0-9a-f]{40}(?:[0-9a-f]{24})?", text) else None
 
 
@@ -3759,7 +3760,7 @@ class Host:
         """Make a symbolic link."""
         os.symlink(target, path)
 
-    def copy(self, source: str, target: str, mode: int) -> None:
+    def copy(self, source: str, target: str, mode: int, durable: bool = True) -> None:
         """Copy a regular file to a new one with this mode, whatever its size; a link is not followed.
 
         Raises:
@@ -3772,9 +3773,10 @@ class Host:
                 raise OSError(errno.EINVAL, "is no regular file", source)
             with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as new:
                 shutil.copyfileobj(old, new, 1 << 20)
-                new.flush()
                 os.fchmod(new.fileno(), mode)
-                os.fsync(new.fileno())
+                if durable:
+                    new.flush()
+                    os.fsync(new.fileno())
 
     def delete_tree(self, path: str) -> None:
         """Delete a folder and all below it: no link is followed, no other file system entered.

@@ -246,7 +246,6 @@ def test_shell_is_interactive_only_without_a_script(argv, answer):
         (b"gitdir: /a\nsecond line\n", "/a"),
         (b"gitdir: /gr\xfc\xc3\xb6", "/gr\udcfcö"),
         (b"\n/x", None),
-        (b"\0" * 8, "\0" * 8),
     ],
 )
 def test_git_files_name_a_folder(data, path):
@@ -269,11 +268,18 @@ def test_git_files_name_a_folder(data, path):
         (b"a" * 41, None),
         (b"A" * 40, None),
         (b"0" * 39 + b"g", None),
-        (b"\0" * 40, None),
+        (b"ref: refs/heads/a\x7fb\n", None),
     ],
 )
 def test_head_names_a_branch_or_none(data, branch):
     assert w.parse_head(data) == branch
+
+
+def test_file_of_zeros_names_nothing():
+    """A power loss leaves such files; a path with a zero byte stopped every tick."""
+    for data in (b"\0" * 40, b"gitdir: \0\0\n", b"gitdir: /a\0b\n", b"ref: refs/heads/\0\0\n"):
+        assert w.parse_gitfile(data) is None
+        assert w.parse_head(data) is None
 
 
 def test_head_of_a_repository_that_keeps_its_refs_in_tables_is_none():
@@ -285,7 +291,7 @@ def test_head_of_a_repository_that_keeps_its_refs_in_tables_is_none():
 def test_any_bytes_name_a_folder_a_branch_or_nothing(data):
     assert w.parse_gitfile(data) is None or "\n" not in w.parse_gitfile(data)
     for branch in (w.parse_head(data), w.parse_head(b"ref: refs/heads/" + data)):
-        assert branch is None or not set(branch) & set(" \n")
+        assert branch is None or not set(branch) & set(" \n\0")
 
 
 def test_status_is_read_with_every_kind_of_name():

@@ -127,7 +127,9 @@ class Audited(World):
         if retirement.id not in self.begun and retirement.id not in self.moved:
             assert worker is not None
             life = self.life_of(worker)
-            asked = name in self.person_asks or self.is_hidden(name) or any(at >= life for at in self.asked.get(name, ()))
+            asked = (
+                name in self.person_asks or self.is_hidden(name) or any(at >= life for at in self.asked.get(name, ()))
+            )
             assert asked, f"nobody asked for {name} since {life}"
         self.begun.add(retirement.id)
         outcome = super().do_Retire(action)
@@ -141,8 +143,10 @@ class Audited(World):
         assert not {"queue"} & set(self.failing), "the queue did not answer"
         assert not self.memory.storm_at, "it is halted"
         assert self.issues[issue].status == "open", "the issue is not open"
-        live = sum(worker.alive and worker.record.get("state") != "idle" and not self.is_done(worker)
-                   for worker in self.workers.values())
+        live = sum(
+            worker.alive and worker.record.get("state") != "idle" and not self.is_done(worker)
+            for worker in self.workers.values()
+        )
         assert live < self.config.max_workers, "there are workers enough"
         assert self.child is None or not self.child.alive, "two spawns at a time"
         self.tries[issue] += 1
@@ -235,7 +239,7 @@ class Rounds(RuleBasedStateMachine):
     def lose_the_memory(self):
         world = self.world
         # What was forwarded and not yet sent is lost with it; it lies in the mailbox among what was read.
-        world.minds -= {key[len("fwd."):] for key in world.memory.pending}
+        world.minds -= {key[len("fwd.") :] for key in world.memory.pending}
         world.save(Memory())
         world.restart()
         world.tries.clear()
@@ -273,8 +277,12 @@ class Rounds(RuleBasedStateMachine):
         if worker.pane is None or worker.pane.pane_id not in self.world.hidden:
             getattr(worker, what)()
 
-    @rule(which=st.integers(0, 5), persons=st.integers(0, 1), look=st.sampled_from(["", "", "git timed out"]),
-          trouble=st.sampled_from(["", "", "", "no admin folder"]))
+    @rule(
+        which=st.integers(0, 5),
+        persons=st.integers(0, 1),
+        look=st.sampled_from(["", "", "git timed out"]),
+        trouble=st.sampled_from(["", "", "", "no admin folder"]),
+    )
     @precondition(lambda self: self.world.workers)
     def circumstances_change(self, which, persons, look, trouble):
         worker = self.any_worker(which)
@@ -350,16 +358,25 @@ class Rounds(RuleBasedStateMachine):
         if self.world.claims.get(issue, make_claim(state="closed")).state in ("closed", "released"):
             self.world.claims[issue] = make_claim(issue, actor=OTHER, name="")
 
-    @rule(ok=st.sampled_from([True, True, False, None]), fault=st.sampled_from(FAULTS), tree=st.booleans(),
-          session=st.booleans())
+    @rule(
+        ok=st.sampled_from([True, True, False, None]),
+        fault=st.sampled_from(FAULTS),
+        tree=st.booleans(),
+        session=st.booleans(),
+    )
     @precondition(lambda self: self.world.child is not None and self.world.child.alive)
     def the_spawn_ends(self, ok, fault, tree, session):
         world = self.world
         if ok:
             world.end_child(ok=True)
         else:
-            world.end_child(ok=ok, reason="no such command" * (ok is False), fault=fault * (ok is False), worktree=tree,
-                            session=session)
+            world.end_child(
+                ok=ok,
+                reason="no such command" * (ok is False),
+                fault=fault * (ok is False),
+                worktree=tree,
+                session=session,
+            )
 
     # -- persons ---------------------------------------------------------------------------------------
 

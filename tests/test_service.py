@@ -166,9 +166,11 @@ def test_view_of_any_content_leaves_status_its_verdict(rig, monkeypatch, capsys,
         note = {"pid": daemon.pid, "start_time": kit.start_time(daemon.pid), "version": "0.0.9"}
         (rig.state / "witness.pid").write_text(json.dumps(note))
         (rig.state / "witness-view.json").write_bytes(content.replace(b"PID", b"%d" % daemon.pid))
-        statuses = [w.main(["status"]), w.main(["status", "--json"])]
-        daemon.kill()
-    os.close(fd)
+        try:
+            statuses = [w.main(["status"]), w.main(["status", "--json"])]
+        finally:
+            daemon.kill()
+            os.close(fd)
     text, _, data = capsys.readouterr().out.rpartition("\n{")
     assert statuses == [0, 0]
     assert text.startswith(f"witness running (pid {note['pid']}, version 0.0.9)")

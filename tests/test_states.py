@@ -271,11 +271,11 @@ def test_dead_worker_is_restarted_within_its_bound(rig, watch, witness, tmp):
     issue = witness("add", "die at once", rig=rig).stdout.strip()
     runs = tmp / "runs"
     agent = json.dumps(
-        [kit.PYTHON, "-c", "import sys, time; open(sys.argv[1], 'a').write('x'); time.sleep(1.6)", str(runs)]
+        [kit.PYTHON, "-c", "import sys, time; open(sys.argv[1], 'a').write('x'); time.sleep(3)", str(runs)]
     )
     watch(ON_DEAD="restart", MAX_RESTARTS=2, AGENT_COMMAND=agent, MAX_WORKERS=9)
     (letter,) = wait_for(
-        lambda: mails(rig, "mayor", f"ESCALATION: Polecat {issue} dead"), 25, "the bound to be reached"
+        lambda: mails(rig, "mayor", f"ESCALATION: Polecat {issue} dead"), 45, "the bound to be reached"
     )
     assert runs.read_text() == "xxx"
     assert "restarted 2 times" in letter
