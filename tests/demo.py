@@ -76,7 +76,7 @@ DEADLINE_S = 55.0
 """After this nothing is waited for: what was not seen has failed."""
 COMMAND_S = 20.0
 """No command of the show takes so long, not even on a busy machine."""
-STOP_S = 5.0
+STOP_S = 20.0
 """What the daemon has started, a spawn for instance, ends within this after it."""
 PAUSE_S = 0.15
 """Between two looks at the world."""
