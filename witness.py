@@ -2516,11 +2516,11 @@ def find_residue(claim: Claim, seen: Observation) -> str:
 
 def _why_inhabited(issue: Issue, draft: Draft, claim: Claim | None) -> str:
     """Return which worktree may hold work on an issue although no claim says so; the claims may have been lost."""
-    for retirement in draft.memory.retirements.values():
-        if retirement.issue == issue.id:
-            return f"{retirement.name}, who had it, is being retired"
     wanted = re.escape(name_for_issue(issue.id))
     claimed = {one.name for one in (draft.seen.claims or {}).values()}
+    for name, retirement in draft.memory.retirements.items():
+        if retirement.issue == issue.id or (name not in claimed and re.fullmatch(wanted + r"(-\d+)?", name)):
+            return f"{name}, who had it, is being retired"
     for name, sighting in draft.seen.sightings.items():
         if claim is not None and name == find_residue(claim, draft.seen):
             continue  # it gets the next try
@@ -3989,12 +3989,15 @@ def _search_upward(host: Host, folder: str) -> str:
         here = above
 
 
+RIG_NAME_LENGTH = 100  # with a worker's name of 64 it still makes a mail folder, whose name may have 200 characters
+
+
 def _read_rig_name(host: Host, path: str) -> str:
     config = read_object(host, os.path.join(path, "config.json"))
     name = config.get("name") if config.get("type") == "rig" else ""
     name = name if isinstance(name, str) and name else os.path.basename(path)
     # It becomes part of session names and mail folders, and folders may be called anything.
-    return re.sub(r"[^\w-]+", "-", name.encode("ascii", "replace").decode()).strip("-") or "rig"
+    return re.sub(r"[^\w-]+", "-", name.encode("ascii", "replace").decode()).strip("-")[:RIG_NAME_LENGTH] or "rig"
 
 
 def _choose_state(path: str) -> str:
@@ -4181,8 +4184,22 @@ class Store:
         self.host = host
         self.folder = rig.state
         self.rig = rig
+        self.lock_fd = None  # the daemon's own lock, see is_ours
         self._memory = None
         self._signature = None
+
+    def is_ours(self) -> bool:
+        """Tell whether the folder is still the one whose lock we hold; who holds none need not ask.
+
+        Asked before each write, not once a tick: a folder made anew at this path while an action ran got the old
+        daemon's view.
+        """
+        if self.lock_fd is None:
+            return True
+        try:
+            return os.path.samestat(os.fstat(self.lock_fd), os.stat(self.path(LOCK_FILE)))
+        except OSError:
+            return False
 
     def path(self, name: str) -> str:
         """Return the path of one of our files."""
@@ -4219,6 +4236,8 @@ class Store:
         """
         if memory == self._memory and self._signature is not None:
             return
+        if not self.is_ours():
+            raise StateError(f"{self.path(LOCK_FILE)} is gone or replaced", "another Witness may be running here")
         memory = memory.but(last_check_at=self.host.now())
         try:
             self.host.write(self.path(MEMORY_FILE), dump_memory(memory).encode("utf-8", "surrogateescape"))
@@ -4354,6 +4373,8 @@ class Store:
         self._append(LOG_FILE, "".join(f"{stamp} {clean_line(line, 400)}\n" for line in text.splitlines()))
 
     def _append(self, name: str, text: str) -> None:
+        if not self.is_ours():
+            return
         path = self.path(name)
         try:
             if os.path.exists(path) and os.path.getsize(path) >= LOG_LIMIT_BYTES:
@@ -4368,6 +4389,8 @@ class Store:
 
     def write_view(self, view: dict) -> None:
         """Replace what `status` shows; without fsync, it is never read back as memory."""
+        if not self.is_ours():
+            return
         try:
             # In ASCII: a branch whose name is no UTF-8 once made the whole file unreadable, and `status` blind.
             self.host.write(self.path(VIEW_FILE), json.dumps(view).encode(), durable=False)
@@ -6985,7 +7008,7 @@ class Loop:
 
     def __init__(self, station: Station, lock_fd: int, reload_config, notify) -> None:
         self.station = station
-        self.lock_fd = lock_fd
+        station.store.lock_fd = lock_fd
         self.reload_config = reload_config
         self.notify = notify
         self.caught = []
@@ -7095,12 +7118,7 @@ class Loop:
     def _check_lock(self) -> None:
         """Stop where the lock file is gone or another's: the folder is not ours any more, nothing is written there."""
         path = self.station.store.path(LOCK_FILE)
-        try:
-            held, there = os.fstat(self.lock_fd), os.stat(path)
-            ours = (held.st_dev, held.st_ino) == (there.st_dev, there.st_ino)
-        except OSError:
-            ours = False
-        if not ours:
+        if not self.station.store.is_ours():
             self.lost = True
             raise StopActingError(f"{path} is gone or replaced: another Witness may be running")
 
@@ -8377,13 +8395,10 @@ def mend_standard_files() -> None:
     Where the caller closed one, the next file opened got its number: once the daemon's own lock, which the daemon
     then replaced by its log.
     """
-    for fd, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w" if fd else "r", encoding="utf-8"))  # noqa: SIM115 - for good
+            # It gets the lowest free number, which is its own.
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for good
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a title need not fit the terminal's encoding
 

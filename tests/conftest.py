@@ -115,8 +115,12 @@ def pytest_configure(config):
         config.option.hypothesis_seed = str(SEED) if thorough else "0"
     hypothesis.configuration.set_hypothesis_home_dir(root / "hypothesis")
     # A machine under load is no finding, hence no deadline and no complaint about slow examples.
-    common = {"deadline": None, "derandomize": False, "print_blob": True,
-              "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+    common = {
+        "deadline": None,
+        "derandomize": False,
+        "print_blob": True,
+        "suppress_health_check": [hypothesis.HealthCheck.too_slow],
+    }
     hypothesis.settings.register_profile("default", max_examples=60, **common)
     hypothesis.settings.register_profile("quick", max_examples=10, **common)
     hypothesis.settings.register_profile("thorough", max_examples=2000, **common)
@@ -158,8 +162,10 @@ def pytest_collection_modifyitems(config, items):
     count = int(SHARDS or 1)
     if count > 1:
         # By their names, which every shard sees alike; the slow ones are dealt out in turn, so that no shard gets most.
-        turns = {name: turn for turn, name in enumerate(
-            sorted(item.nodeid for item in items if item.get_closest_marker("slow")))}
+        turns = {
+            name: turn
+            for turn, name in enumerate(sorted(item.nodeid for item in items if item.get_closest_marker("slow")))
+        }
         shards: dict[int, list] = {shard: [] for shard in range(count)}
         for item in items:
             turn = turns.get(item.nodeid)
@@ -189,11 +195,15 @@ def pytest_sessionfinish(session):
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if counts and reporter:
         number = {name: len(reports) for name, reports in reporter.stats.items()}
-        Path(counts).write_text(json.dumps({
-            "passed": number.get("passed", 0) + number.get("xfailed", 0),
-            "failed": number.get("failed", 0) + number.get("error", 0) + len(config.witness_leaks),
-            "skipped": number.get("skipped", 0),
-        }))
+        Path(counts).write_text(
+            json.dumps(
+                {
+                    "passed": number.get("passed", 0) + number.get("xfailed", 0),
+                    "failed": number.get("failed", 0) + number.get("error", 0) + len(config.witness_leaks),
+                    "skipped": number.get("skipped", 0),
+                }
+            )
+        )
 
 
 def pytest_terminal_summary(terminalreporter, config):
@@ -226,9 +236,17 @@ class Repo:
 
     def git(self, *argv, cwd=None, check=True, **options) -> str:
         """Run git in the repository and return what it printed, without the last line end."""
-        done = subprocess.run(["git", *map(str, argv)], cwd=str(cwd or self.path), capture_output=True, text=True,
-                              errors="surrogateescape", stdin=None if "input" in options else subprocess.DEVNULL,
-                              timeout=60, check=False, **options)
+        done = subprocess.run(
+            ["git", *map(str, argv)],
+            cwd=str(cwd or self.path),
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            stdin=None if "input" in options else subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+            **options,
+        )
         assert done.returncode == 0 or not check, f"git {argv} ended with {done.returncode}: {done.stderr}"
         return done.stdout.rstrip("\n")
 
@@ -268,23 +286,54 @@ class Tmux:
 
     def run(self, *argv, check=True) -> str:
         """Run one tmux command and return what it printed, without the last line end."""
-        done = subprocess.run(["tmux", "-L", self.socket, "-f", "/dev/null", *map(str, argv)], cwd="/", timeout=30,
-                              capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+        done = subprocess.run(
+            ["tmux", "-L", self.socket, "-f", "/dev/null", *map(str, argv)],
+            cwd="/",
+            timeout=30,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
         assert done.returncode == 0 or not check, f"tmux {argv} ended with {done.returncode}: {done.stderr}"
         return done.stdout.rstrip("\n")
 
     def new_session(self, name, cwd, argv, env=None) -> int:
         """Start a session that runs argv in cwd, detached, and return the pid of its pane."""
         settings = [word for item in (env or {}).items() for word in ("-e", "=".join(item))]
-        pid = int(self.run("new-session", "-d", "-P", "-F", "#{pane_pid}", "-s", name, "-c", cwd, "-x", 200, "-y", 50,
-                           *settings, "--", *argv))
+        pid = int(
+            self.run(
+                "new-session",
+                "-d",
+                "-P",
+                "-F",
+                "#{pane_pid}",
+                "-s",
+                name,
+                "-c",
+                cwd,
+                "-x",
+                200,
+                "-y",
+                50,
+                *settings,
+                "--",
+                *argv,
+            )
+        )
         self.remember()
         return pid
 
     def panes(self) -> list[dict[str, str]]:
         """Return one dictionary a pane: session, pane (its id), pid, command, path, dead; none without a server."""
-        fields = {"session": "session_name", "pane": "pane_id", "pid": "pane_pid", "command": "pane_current_command",
-                  "path": "pane_current_path", "dead": "pane_dead"}
+        fields = {
+            "session": "session_name",
+            "pane": "pane_id",
+            "pid": "pane_pid",
+            "command": "pane_current_command",
+            "path": "pane_current_path",
+            "dead": "pane_dead",
+        }
         template = "\t".join(f"#{{{field}}}" for field in fields.values())
         lines = self.run("list-panes", "-a", "-F", template, check=False).splitlines()
         return [dict(zip(fields, line.split("\t"))) for line in lines]
@@ -384,8 +433,12 @@ def pyz(pytestconfig) -> Path:
     if given:
         return Path(given)
     target = pytestconfig.witness_root / "bin/witness.pyz"
-    subprocess.run([sys.executable, str(ROOT / "tests/tools/archive.py"), str(target)], check=True,
-                   stdin=subprocess.DEVNULL, timeout=300)
+    subprocess.run(
+        [sys.executable, str(ROOT / "tests/tools/archive.py"), str(target)],
+        check=True,
+        stdin=subprocess.DEVNULL,
+        timeout=300,
+    )
     return target
 
 
@@ -398,10 +451,17 @@ def witness(pyz):
         if rig is not None:
             environment["WITNESS_TMUX_SOCKET"] = rig.tmux.socket
         environment.update(env or {})
-        with subprocess.Popen([python, str(pyz), *map(str, args)], env=environment, text=True, errors="replace",
-                              cwd=str(cwd or (rig.path if rig else "/")), start_new_session=True,
-                              stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        with subprocess.Popen(
+            [python, str(pyz), *map(str, args)],
+            env=environment,
+            text=True,
+            errors="replace",
+            cwd=str(cwd or (rig.path if rig else "/")),
+            start_new_session=True,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as child:
             try:
                 stdout, stderr = child.communicate(stdin, timeout=timeout)
             except BaseException:

@@ -36,9 +36,18 @@ def letters(draft) -> list[str]:
 def test_a_matter_is_opened_with_an_event_a_count_and_a_letter():
     draft = make_draft()
     raise_matter(draft, "dead", "alpha", "1.2.3", "Polecat alpha is dead", "branch x")
-    assert draft.memory.escalations == {"dead.alpha.1.2.3": Escalation(
-        cause="dead", name="alpha", instance="1.2.3", summary="Polecat alpha is dead", evidence="branch x",
-        opened_at=T0, raised_at=T0, raises=1)}
+    assert draft.memory.escalations == {
+        "dead.alpha.1.2.3": Escalation(
+            cause="dead",
+            name="alpha",
+            instance="1.2.3",
+            summary="Polecat alpha is dead",
+            evidence="branch x",
+            opened_at=T0,
+            raised_at=T0,
+            raises=1,
+        )
+    }
     assert draft.events == [("escalated", "alpha", "Polecat alpha is dead")]
     assert draft.memory.stats == {"total_escalations": 1, "today_escalations": 1}
     (letter,) = draft.memory.pending.values()
@@ -87,12 +96,25 @@ def test_a_matter_that_comes_back_is_told_again():
     assert letters(draft).count("ESCALATION: Polecat alpha dead") == 2
 
 
-@pytest.mark.parametrize(("raises", "age_s", "expected"), [
-    (1, 4 * HOUR - 1, 1), (1, 4 * HOUR, 2), (3, 4 * HOUR, 4), (4, 40 * HOUR, 4),
-])
+@pytest.mark.parametrize(
+    ("raises", "age_s", "expected"),
+    [
+        (1, 4 * HOUR - 1, 1),
+        (1, 4 * HOUR, 2),
+        (3, 4 * HOUR, 4),
+        (4, 40 * HOUR, 4),
+    ],
+)
 def test_a_matter_is_raised_again_every_four_hours_at_most_three_times(raises, age_s, expected):
-    matter = Escalation(cause="dead", name="alpha", instance="1", summary="so", opened_at=T0 - 50 * HOUR,
-                        raised_at=T0 - age_s, raises=raises)
+    matter = Escalation(
+        cause="dead",
+        name="alpha",
+        instance="1",
+        summary="so",
+        opened_at=T0 - 50 * HOUR,
+        raised_at=T0 - age_s,
+        raises=raises,
+    )
     draft = make_draft(memory=Memory(escalations={"k": matter}))
     raise_again(draft)
     assert draft.memory.escalations["k"].raises == expected
@@ -331,7 +353,11 @@ def test_a_storm_ends_when_a_person_says_go_on_and_the_same_workers_do_not_start
     world.wait(5 * MIN)
     assert world.memory.storm_at == 0.0
     assert sorted(world.subjects()) == [
-        "ESCALATION: Polecat w0 dead", "ESCALATION: Polecat w1 dead", *STORM, "RESOLVED: storm"]
+        "ESCALATION: Polecat w0 dead",
+        "ESCALATION: Polecat w1 dead",
+        *STORM,
+        "RESOLVED: storm",
+    ]
 
 
 @pytest.mark.parametrize("ill", ["dead", "stuck"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -67,8 +68,31 @@ def test_twenty_starts_at_once_give_one_daemon_and_twenty_successes(witness, rig
     assert all(f"pid {pid}" in one.stdout for one in done)
 
 
-def test_daemon_is_detached_small_and_holds_nothing_of_the_caller(rig, start):
-    one = start()
+def test_starts_at_once_of_a_daemon_that_cannot_come_up_all_fail(witness, rig):
+    (rig.state / "witness.pid").mkdir(parents=True)
+    rig.state.chmod(0o700)
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        done = list(pool.map(lambda _: witness("start", rig=rig, env=FAST), range(6)))
+    assert {one.status for one in done} <= {1, 75}, done
+    assert any("witness.pid" in one.stderr for one in done)
+    assert w.is_locked(str(rig.state / "witness.lock")) is False
+
+
+def test_daemon_is_detached_small_and_holds_nothing_of_the_caller(rig, pyz):
+    read_fd, write_fd = os.pipe()
+    subprocess.run(
+        [sys.executable, str(pyz), "start"],
+        cwd=rig.path,
+        env={**os.environ, **FAST, "WITNESS_TMUX_SOCKET": rig.tmux.socket},
+        pass_fds=(write_fd,),
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    os.close(write_fd)
+    readable, _, _ = select.select([read_fd], [], [], 2)
+    os.close(read_fd)
+    assert readable  # nobody holds the other end any more: whoever waits for it does not hang
+    one = rig.daemon()
     proc = f"/proc/{one.pid}"
     argv = Path(proc, "cmdline").read_bytes().split(b"\0")
     assert argv[1:3] == [b"-I", b"-S"]

@@ -76,76 +76,160 @@ ISSUES = ("alpha", "de-1", "de-2", "de-3")
 OTHER = "other/witness@ffffffffffff"
 ON_WORKERS = (LookTwice, Nudge, Restart, Retire)
 
-stamps = st.sampled_from([T0 - age for age in (
-    -HOUR, -1, 0, 0.5, 10, 61, 119, 299, 301, 599, 1799, 1801, 3599, 3601, 4 * HOUR, 5 * HOUR)])
+stamps = st.sampled_from(
+    [T0 - age for age in (-HOUR, -1, 0, 0.5, 10, 61, 119, 299, 301, 599, 1799, 1801, 3599, 3601, 4 * HOUR, 5 * HOUR)]
+)
 ages = st.one_of(st.just(0.0), stamps)
 words_of = st.sampled_from(["", "agent", "bash", "vim", "a \x1b[31m b"])
 names = st.sampled_from(NAMES)
 issue_ids = st.sampled_from(ISSUES)
 ports = st.builds(Port, state=st.sampled_from([PRESENT, PRESENT, PRESENT, PRESENT, UNKNOWN]), reason=st.just("no"))
-panes = st.builds(make_pane, session_id=st.sampled_from(["$1", "$2"]), created_at=stamps, activity_at=stamps,
-                  pane_id=st.sampled_from(["%1", "%2"]), pid=st.sampled_from([1001, 1002]), dead=st.booleans(),
-                  attached=st.integers(0, 2), command=words_of)
+panes = st.builds(
+    make_pane,
+    session_id=st.sampled_from(["$1", "$2"]),
+    created_at=stamps,
+    activity_at=stamps,
+    pane_id=st.sampled_from(["%1", "%2"]),
+    pid=st.sampled_from([1001, 1002]),
+    dead=st.booleans(),
+    attached=st.integers(0, 2),
+    command=words_of,
+)
 records = st.sampled_from([{}, {}, {"issue": "de-1"}, {"state": "idle"}, {"issue": "../x", "state": "done"}])
 
 
 @st.composite
 def sightings(draw, name: str):
     branch = draw(st.sampled_from([f"polecat/{name}", "", "main", f"polecat/{name}/de-2@x"]))
-    tree = make_tree(name, git_at=draw(ages), born_at=draw(stamps), record_at=draw(ages), record=draw(records),
-                     branch=branch, trouble=draw(st.sampled_from(["", "", "", "no admin folder"])))
+    tree = make_tree(
+        name,
+        git_at=draw(ages),
+        born_at=draw(stamps),
+        record_at=draw(ages),
+        record=draw(records),
+        branch=branch,
+        trouble=draw(st.sampled_from(["", "", "", "no admin folder"])),
+    )
     session = draw(st.sampled_from([PRESENT, PRESENT, PRESENT, ABSENT, UNKNOWN]))
     if session != PRESENT:
-        return Sighting(name=name, worktree=tree, session=session,
-                        process_lives=session == ABSENT and draw(st.booleans()))
+        return Sighting(
+            name=name, worktree=tree, session=session, process_lives=session == ABSENT and draw(st.booleans())
+        )
     pane = draw(st.one_of(panes, panes, panes, st.none()))
-    return Sighting(name=name, worktree=tree, session=session, pane=pane, panes=(pane,) * bool(pane),
-                    shell=draw(st.sampled_from(["", "", "interactive", "script", UNKNOWN])))
+    return Sighting(
+        name=name,
+        worktree=tree,
+        session=session,
+        pane=pane,
+        panes=(pane,) * bool(pane),
+        shell=draw(st.sampled_from(["", "", "interactive", "script", UNKNOWN])),
+    )
 
 
 @st.composite
 def tracks(draw, name: str):
     pane = make_pane(name, session_id=draw(st.sampled_from(["$1", "$2"])), created_at=draw(stamps))
     return Track(
-        instance=draw(st.sampled_from(["", witness.instance_of(pane)])), agents=draw(st.sampled_from([(), ("agent",)])),
-        pane_id="%1", pane_pid=1001, state=draw(st.sampled_from(["", "working", "stuck", "dead", "unknown", "busy"])),
-        state_at=draw(ages), reset_at=draw(ages), quiet_from_at=draw(ages), nudged_at=draw(ages),
-        escalated_at=draw(ages), last_nudge_at=draw(ages), busy_told=draw(st.booleans()),
-        dead_ticks=draw(st.integers(0, 2)), restarts=tuple(map(rfc3339, draw(st.lists(stamps, max_size=4)))))
+        instance=draw(st.sampled_from(["", witness.instance_of(pane)])),
+        agents=draw(st.sampled_from([(), ("agent",)])),
+        pane_id="%1",
+        pane_pid=1001,
+        state=draw(st.sampled_from(["", "working", "stuck", "dead", "unknown", "busy"])),
+        state_at=draw(ages),
+        reset_at=draw(ages),
+        quiet_from_at=draw(ages),
+        nudged_at=draw(ages),
+        escalated_at=draw(ages),
+        last_nudge_at=draw(ages),
+        busy_told=draw(st.booleans()),
+        dead_ticks=draw(st.integers(0, 2)),
+        restarts=tuple(map(rfc3339, draw(st.lists(stamps, max_size=4)))),
+    )
 
 
 blockers = st.lists(st.just(DIRT), max_size=1).map(tuple)
 claim_states = st.sampled_from(["claimed", "working", "failed", "handed-over", "released", "closed"])
-claims = st.builds(make_claim, issue_ids, claim_states, actor=st.sampled_from([ACTOR, ACTOR, OTHER]),
-                   name=st.sampled_from([*NAMES, ""]))
+claims = st.builds(
+    make_claim,
+    issue_ids,
+    claim_states,
+    actor=st.sampled_from([ACTOR, ACTOR, OTHER]),
+    name=st.sampled_from([*NAMES, ""]),
+)
 issues = st.builds(
-    make_issue, issue_ids, status=st.sampled_from(["open", "open", "closed", "in_progress"]),
-    type=st.sampled_from(["task", "task", "epic"]), blocked_by=st.sampled_from([(), (), ("de-1",), ("de-9",)]),
-    assignee=st.sampled_from(["", "", "tess"]), priority=st.integers(0, 2))
+    make_issue,
+    issue_ids,
+    status=st.sampled_from(["open", "open", "closed", "in_progress"]),
+    type=st.sampled_from(["task", "task", "epic"]),
+    blocked_by=st.sampled_from([(), (), ("de-1",), ("de-9",)]),
+    assignee=st.sampled_from(["", "", "tess"]),
+    priority=st.integers(0, 2),
+)
 mails = st.builds(
-    Mail, id=st.sampled_from([f"m{number}" for number in range(30)]), at=stamps,
+    Mail,
+    id=st.sampled_from([f"m{number}" for number in range(30)]),
+    at=stamps,
     sender=st.sampled_from(["demo/alpha", "demo/beta", "mayor/", "nobody"]),
-    subject=st.sampled_from(["LIFECYCLE: polecat requesting shutdown", "LIFECYCLE: Shutdown beta", "HELP", "MERGED x",
-                             "POLECAT_DONE alpha exit=0", "\x1b[31m"]),
-    body=st.sampled_from(["", "Polecat: alpha", "Polecat: delta", "Polecat: -x"]))
-ends = st.fixed_dictionaries({"result": st.sampled_from(["retired", "refused", "gone", "failed"])}, optional={
-    "blockers": blockers, "escalate": st.booleans(), "no_commits": st.booleans()})
+    subject=st.sampled_from(
+        [
+            "LIFECYCLE: polecat requesting shutdown",
+            "LIFECYCLE: Shutdown beta",
+            "HELP",
+            "MERGED x",
+            "POLECAT_DONE alpha exit=0",
+            "\x1b[31m",
+        ]
+    ),
+    body=st.sampled_from(["", "Polecat: alpha", "Polecat: delta", "Polecat: -x"]),
+)
+ends = st.fixed_dictionaries(
+    {"result": st.sampled_from(["retired", "refused", "gone", "failed"])},
+    optional={"blockers": blockers, "escalate": st.booleans(), "no_commits": st.booleans()},
+)
 faults = st.fixed_dictionaries({}, optional={"fault": st.sampled_from(["", "host", "tool", "taken"])})
 outcomes = st.one_of(
-    st.builds(Outcome, kind=st.just("retire"), subject=names, ok=st.booleans(), at=st.just(T0), detail=words_of,
-              data=ends),
-    st.builds(Outcome, kind=st.just("spawn"), subject=issue_ids, ok=st.booleans(), at=st.just(T0), detail=words_of,
-              data=faults),
-    st.builds(Outcome, kind=st.sampled_from(["nudge", "letter", "look", "ack", "restart", "spawn-unsettled", "merged"]),
-              subject=st.one_of(names, st.just("k")), ok=st.booleans(), at=st.just(T0), detail=words_of))
-spawn_sights = st.builds(SpawnSight, alive=st.booleans(), issue=st.one_of(st.just(""), issue_ids), name=names,
-                         ok=st.sampled_from([None, True, False]), reason=words_of)
+    st.builds(
+        Outcome, kind=st.just("retire"), subject=names, ok=st.booleans(), at=st.just(T0), detail=words_of, data=ends
+    ),
+    st.builds(
+        Outcome,
+        kind=st.just("spawn"),
+        subject=issue_ids,
+        ok=st.booleans(),
+        at=st.just(T0),
+        detail=words_of,
+        data=faults,
+    ),
+    st.builds(
+        Outcome,
+        kind=st.sampled_from(["nudge", "letter", "look", "ack", "restart", "spawn-unsettled", "merged"]),
+        subject=st.one_of(names, st.just("k")),
+        ok=st.booleans(),
+        at=st.just(T0),
+        detail=words_of,
+    ),
+)
+spawn_sights = st.builds(
+    SpawnSight,
+    alive=st.booleans(),
+    issue=st.one_of(st.just(""), issue_ids),
+    name=names,
+    ok=st.sampled_from([None, True, False]),
+    reason=words_of,
+)
 configs = st.builds(
-    settings, stuck_after=st.sampled_from([1, 1800]), nudge_wait=st.sampled_from([1, 300]),
-    escalate_after=st.sampled_from([1, 3600]), start_grace=st.sampled_from([0, 120]),
+    settings,
+    stuck_after=st.sampled_from([1, 1800]),
+    nudge_wait=st.sampled_from([1, 300]),
+    escalate_after=st.sampled_from([1, 3600]),
+    start_grace=st.sampled_from([0, 120]),
     quiet_after=st.sampled_from([0, 10800]),
-    on_dead=st.sampled_from(["report", "restart"]), max_restarts=st.integers(0, 3), auto_spawn=st.booleans(),
-    max_workers=st.integers(0, 4), epic_id=st.sampled_from(["", "", "de-3"]))
+    on_dead=st.sampled_from(["report", "restart"]),
+    max_restarts=st.integers(0, 3),
+    auto_spawn=st.booleans(),
+    max_workers=st.integers(0, 4),
+    epic_id=st.sampled_from(["", "", "de-3"]),
+)
 
 
 def keyed(values, key) -> dict:
@@ -159,21 +243,36 @@ def observations(draw):
     queue = draw(st.one_of(st.none(), st.lists(issues, max_size=4, unique_by=lambda issue: issue.id).map(tuple)))
     held = draw(st.one_of(st.none(), st.lists(claims, max_size=4)))
     return Observation(
-        now=T0, rig="demo", day="2025-06-15", actor=ACTOR, first=draw(st.booleans()), gap=draw(st.booleans()),
+        now=T0,
+        rig="demo",
+        day="2025-06-15",
+        actor=ACTOR,
+        first=draw(st.booleans()),
+        gap=draw(st.booleans()),
         person=draw(st.booleans()),
-        duties=draw(st.sampled_from([frozenset({"health", "shutdown", "spawn"}), *map(frozenset, (
-            {"health"}, {"shutdown"}, {"spawn"}, ()))])),
+        duties=draw(
+            st.sampled_from(
+                [frozenset({"health", "shutdown", "spawn"}), *map(frozenset, ({"health"}, {"shutdown"}, {"spawn"}, ()))]
+            )
+        ),
         only=draw(st.sampled_from([(), (), (), ("alpha",), ("de-1",), ("-",)])),
         ports={name: draw(ports) for name in ("tmux", "git", "queue", "mailbox")},
         sightings={name: draw(sightings(name)) for name in sorted(there)},
         strangers=tuple((name, "a symlink") for name in draw(st.sets(names)) - there),
-        looks={name: Look(name=name, at=T0, ok=draw(st.booleans()), files_at=draw(ages), screen="x")
-               for name in draw(st.sets(names))},
-        outcomes=tuple(draw(st.lists(outcomes, max_size=3))), mails=tuple(waits), mails_waiting=len(waits),
-        issues=queue, claims=None if held is None else keyed(held, lambda one: one.issue),
+        looks={
+            name: Look(name=name, at=T0, ok=draw(st.booleans()), files_at=draw(ages), screen="x")
+            for name in draw(st.sets(names))
+        },
+        outcomes=tuple(draw(st.lists(outcomes, max_size=3))),
+        mails=tuple(waits),
+        mails_waiting=len(waits),
+        issues=queue,
+        claims=None if held is None else keyed(held, lambda one: one.issue),
         spawn=draw(st.one_of(st.none(), spawn_sights)),
         paused=draw(st.sampled_from(["", "", "", "a talk"])),
-        holds=dict.fromkeys(draw(st.one_of(st.just(()), st.sets(names))), "mine"), resumed_at=draw(ages))
+        holds=dict.fromkeys(draw(st.one_of(st.just(()), st.sets(names))), "mine"),
+        resumed_at=draw(ages),
+    )
 
 
 @st.composite
@@ -182,33 +281,67 @@ def memories(draw):
         return {key: draw(make(key)) for key in sorted(draw(st.one_of(st.just(set()), st.sets(st.sampled_from(keys)))))}
 
     def request(name):
-        return st.builds(Request, name=st.just(name), sender=st.just("x"), at=stamps, looks=st.integers(0, 5),
-                         next_at=ages, force=st.booleans(), mails=st.sampled_from([(), ("m1",), ("m1", "m2", "m40")]))
+        return st.builds(
+            Request,
+            name=st.just(name),
+            sender=st.just("x"),
+            at=stamps,
+            looks=st.integers(0, 5),
+            next_at=ages,
+            force=st.booleans(),
+            mails=st.sampled_from([(), ("m1",), ("m1", "m2", "m40")]),
+        )
 
     def retirement(name):
-        return st.builds(Retirement, name=st.just(name), id=st.just(f"{name}/x"), at=stamps,
-                         step=st.sampled_from(STEPS), issue=st.one_of(st.just(""), issue_ids), next_at=ages,
-                         tries=st.integers(0, 5))
+        return st.builds(
+            Retirement,
+            name=st.just(name),
+            id=st.just(f"{name}/x"),
+            at=stamps,
+            step=st.sampled_from(STEPS),
+            issue=st.one_of(st.just(""), issue_ids),
+            next_at=ages,
+            tries=st.integers(0, 5),
+        )
 
     def effort(_):
         return st.builds(Effort, attempts=st.integers(0, 4), next_at=ages, error=words_of)
 
-    matters = st.builds(Escalation, cause=st.sampled_from(["stuck", "dead", "busy", "refused", "storm", "spawn-de-1"]),
-                        name=st.one_of(st.just(""), names), instance=st.just("1"), summary=words_of, opened_at=stamps,
-                        raised_at=stamps, raises=st.integers(1, 4))
+    matters = st.builds(
+        Escalation,
+        cause=st.sampled_from(["stuck", "dead", "busy", "refused", "storm", "spawn-de-1"]),
+        name=st.one_of(st.just(""), names),
+        instance=st.just("1"),
+        summary=words_of,
+        opened_at=stamps,
+        raised_at=stamps,
+        raises=st.integers(1, 4),
+    )
     silence = st.builds(PortTrack, since_at=stamps, reason=st.just("no"))
-    letter = st.builds(Letter, to=st.just("mayor/"), subject=words_of, body=words_of, at=stamps, next_at=ages,
-                       tries=st.integers(0, 5))
+    letter = st.builds(
+        Letter, to=st.just("mayor/"), subject=words_of, body=words_of, at=stamps, next_at=ages, tries=st.integers(0, 5)
+    )
     return Memory(
-        rig_name="demo", polecats=table(NAMES, tracks), requests=table(NAMES, request),
-        retirements=table(NAMES, retirement), issues=table(ISSUES, effort),
+        rig_name="demo",
+        polecats=table(NAMES, tracks),
+        requests=table(NAMES, request),
+        retirements=table(NAMES, retirement),
+        issues=table(ISSUES, effort),
         escalations=keyed(draw(st.lists(matters, max_size=3)), lambda one: f"{one.cause}.{one.name}.1"),
-        ports=table(("tmux", "git", "look.alpha"), lambda _: silence), pending=table(("k", "k2"), lambda _: letter),
-        spawned_at=draw(ages), storm_at=draw(st.one_of(st.just(0.0), ages)),
+        ports=table(("tmux", "git", "look.alpha"), lambda _: silence),
+        pending=table(("k", "k2"), lambda _: letter),
+        spawned_at=draw(ages),
+        storm_at=draw(st.one_of(st.just(0.0), ages)),
         spawn=draw(st.one_of(st.none(), st.builds(Spawn, issue=issue_ids, at=stamps, deadline_at=stamps))),
-        breaker_at=draw(ages), failures=tuple(map(rfc3339, draw(st.lists(stamps, max_size=BREAKER_FAILURES)))),
-        calm_ticks=draw(st.integers(0, 2)), merged_at=draw(ages), swept_at=draw(ages), day="2025-06-14",
-        stats={"total_nudges": 5, "today_nudges": 2}, spawned_issues=tuple(sorted(draw(st.sets(issue_ids)))))
+        breaker_at=draw(ages),
+        failures=tuple(map(rfc3339, draw(st.lists(stamps, max_size=BREAKER_FAILURES)))),
+        calm_ticks=draw(st.integers(0, 2)),
+        merged_at=draw(ages),
+        swept_at=draw(ages),
+        day="2025-06-14",
+        stats={"total_nudges": 5, "today_nudges": 2},
+        spawned_issues=tuple(sorted(draw(st.sets(issue_ids)))),
+    )
 
 
 ticks = given(seen=observations(), memory=memories(), config=configs)
@@ -268,8 +401,10 @@ def test_workers_are_judged_independently(seen, memory, config):
     assume(not together.memory.storm_at and not memory.storm_at)
     for name in seen.sightings:
         alone = decide(seen.but(sightings={name: seen.sightings[name]}), memory, config)
-        mine = [[repr(one) for one in of(actions, *ON_WORKERS) if one.subject == name]
-                for actions in (together.actions, alone.actions)]
+        mine = [
+            [repr(one) for one in of(actions, *ON_WORKERS) if one.subject == name]
+            for actions in (together.actions, alone.actions)
+        ]
         assert mine[0] == mine[1]
         assert repr(together.verdicts[name]) == repr(alone.verdicts[name])
 
@@ -310,8 +445,12 @@ def test_memory_keeps_only_what_exists_and_every_matter_it_opens_has_a_letter(se
 @st.composite
 def worlds(draw):
     """Return a world after some hours in which anything may have happened to its workers."""
-    world = World(auto_spawn=draw(st.booleans()), on_dead=draw(st.sampled_from(["report", "restart"])),
-                  stuck_after=draw(st.sampled_from([60, 1800])), max_workers=3)
+    world = World(
+        auto_spawn=draw(st.booleans()),
+        on_dead=draw(st.sampled_from(["report", "restart"])),
+        stuck_after=draw(st.sampled_from([60, 1800])),
+        max_workers=3,
+    )
     world.queue("de-1", "de-2")
     for name in NAMES:
         world.add(name).record = draw(records)
@@ -350,9 +489,16 @@ def test_every_action_has_a_hand_an_outcome_and_words():
     kinds = set(Action.__subclasses__())
     assert set(witness.PERFORM) == set(witness.OUTCOME_KIND) == kinds
     assert set(SETTLE) <= set(witness.OUTCOME_KIND.values())
-    some = {"pane_id": "%1", "text": "t", "letter": Letter(to="m", subject="s", body="", at=T0), "name": "a",
-            "issue": make_issue(), "retirement": Retirement(name="a", id="a/x", at=T0), "claim": make_claim(),
-            "sight": SpawnSight(alive=False)}
+    some = {
+        "pane_id": "%1",
+        "text": "t",
+        "letter": Letter(to="m", subject="s", body="", at=T0),
+        "name": "a",
+        "issue": make_issue(),
+        "retirement": Retirement(name="a", id="a/x", at=T0),
+        "claim": make_claim(),
+        "sight": SpawnSight(alive=False),
+    }
     for kind in kinds:
         given = {field: value for field, value in some.items() if field in kind._fields}
         action = kind(subject="it\x1b[31m", why="so", **given)
@@ -374,9 +520,14 @@ def everything_due(**changes):
     sighting, track = stuck()
     beta = make_sighting("beta", session_id="$2", pane_id="%2")
     mail = Mail(id="m1", sender="demo/beta", subject="LIFECYCLE: Shutdown beta", body="", at=T0)
-    seen = make_seen(sighting, beta, looks={"alpha": Look(name="alpha", at=T0, ok=True)}, issues=(make_issue(),),
-                     mails=(mail, mail.but(id="m2", subject="HELP")),
-                     claims={"de-7": make_claim("de-7", "handed-over")})
+    seen = make_seen(
+        sighting,
+        beta,
+        looks={"alpha": Look(name="alpha", at=T0, ok=True)},
+        issues=(make_issue(),),
+        mails=(mail, mail.but(id="m2", subject="HELP")),
+        claims={"de-7": make_claim("de-7", "handed-over")},
+    )
     return seen.but(**changes), Memory(polecats={"alpha": track})
 
 
@@ -384,12 +535,24 @@ def test_a_tick_does_each_duty_in_order():
     seen, memory = everything_due()
     decision = decide(seen, memory, settings())
     assert [type(action).__name__ for action in decision.actions] == [
-        "AckMail", "Nudge", "Retire", "StartSpawn", "CheckMerged", "SweepTrash", "SendLetter"]
+        "AckMail",
+        "Nudge",
+        "Retire",
+        "StartSpawn",
+        "CheckMerged",
+        "SweepTrash",
+        "SendLetter",
+    ]
 
 
-@pytest.mark.parametrize(("duty", "expected"), [
-    ("health", ["Nudge alpha"]), ("shutdown", []), ("spawn", ["StartSpawn de-1"]),
-])
+@pytest.mark.parametrize(
+    ("duty", "expected"),
+    [
+        ("health", ["Nudge alpha"]),
+        ("shutdown", []),
+        ("spawn", ["StartSpawn de-1"]),
+    ],
+)
 def test_a_person_asks_for_one_duty_alone(duty, expected):
     seen, memory = everything_due(person=True, duties=frozenset({duty}))
     assert words(decide(seen, memory, settings()).actions) == expected
@@ -421,8 +584,11 @@ def test_live_sessions_are_noted_as_the_first_witness_did():
 
 def test_what_is_gone_is_forgotten_and_its_escalations_are_closed():
     matter = Escalation(cause="dead", name="alpha", instance="1", summary="so", opened_at=T0, raised_at=T0, raises=1)
-    memory = Memory(polecats={"alpha": make_track()}, escalations={"dead.alpha.1": matter},
-                    ports={"look.alpha": PortTrack(since_at=T0, reason="no")})
+    memory = Memory(
+        polecats={"alpha": make_track()},
+        escalations={"dead.alpha.1": matter},
+        ports={"look.alpha": PortTrack(since_at=T0, reason="no")},
+    )
     after = decide(make_seen(), memory, settings())
     assert (after.memory.polecats, after.memory.escalations, after.memory.ports) == ({}, {}, {})
     assert [action.letter.subject for action in of(after.actions, SendLetter)] == ["RESOLVED: Polecat alpha dead"]
@@ -436,8 +602,10 @@ def test_nothing_is_forgotten_on_a_look_that_failed():
 
 
 def test_a_worker_whose_retirement_is_under_way_is_not_forgotten():
-    memory = Memory(polecats={"alpha": make_track()},
-                    retirements={"alpha": Retirement(name="alpha", id="alpha/x", at=T0, step="remove", next_at=T0 + 9)})
+    memory = Memory(
+        polecats={"alpha": make_track()},
+        retirements={"alpha": Retirement(name="alpha", id="alpha/x", at=T0, step="remove", next_at=T0 + 9)},
+    )
     assert set(decide(make_seen(), memory, settings()).memory.polecats) == {"alpha"}
 
 
@@ -450,16 +618,25 @@ def test_kept_folders_are_swept_every_ten_minutes():
 # ---- the next deadline ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("memory", "config", "after_s"), [
-    pytest.param({}, {"interval": 30}, 30, id="interval"),
-    pytest.param({"requests": {"a": Request(name="a", sender="x", at=T0, next_at=T0 + 7)}}, {}, 7, id="request"),
-    pytest.param({"retirements": {"a": Retirement(name="a", id="a/x", at=T0, next_at=T0 + 8)}}, {}, 8, id="retirement"),
-    pytest.param({"pending": {"k": Letter(to="m", subject="s", body="", at=T0, next_at=T0 + 9)}}, {}, 9, id="letter"),
-    pytest.param({"pending": {"k": Letter(to="m", subject="s", body="", at=T0, next_at=T0 - 9)}}, {}, 30, id="past"),
-    pytest.param({"spawned_at": T0 - 1}, {"spawn_delay_ms": 4000}, 3, id="spawn-delay"),
-    pytest.param({"spawned_at": T0 - 1}, {"spawn_delay_ms": 4000, "auto_spawn": False}, 30, id="nothing-to-spawn"),
-    pytest.param({"spawned_at": T0 - 1}, {"spawn_delay_ms": 4000, "issue_prefix": "x"}, 30, id="nothing-spawnable"),
-])
+@pytest.mark.parametrize(
+    ("memory", "config", "after_s"),
+    [
+        pytest.param({}, {"interval": 30}, 30, id="interval"),
+        pytest.param({"requests": {"a": Request(name="a", sender="x", at=T0, next_at=T0 + 7)}}, {}, 7, id="request"),
+        pytest.param(
+            {"retirements": {"a": Retirement(name="a", id="a/x", at=T0, next_at=T0 + 8)}}, {}, 8, id="retirement"
+        ),
+        pytest.param(
+            {"pending": {"k": Letter(to="m", subject="s", body="", at=T0, next_at=T0 + 9)}}, {}, 9, id="letter"
+        ),
+        pytest.param(
+            {"pending": {"k": Letter(to="m", subject="s", body="", at=T0, next_at=T0 - 9)}}, {}, 30, id="past"
+        ),
+        pytest.param({"spawned_at": T0 - 1}, {"spawn_delay_ms": 4000}, 3, id="spawn-delay"),
+        pytest.param({"spawned_at": T0 - 1}, {"spawn_delay_ms": 4000, "auto_spawn": False}, 30, id="nothing-to-spawn"),
+        pytest.param({"spawned_at": T0 - 1}, {"spawn_delay_ms": 4000, "issue_prefix": "x"}, 30, id="nothing-spawnable"),
+    ],
+)
 def test_the_next_tick_is_due_after_an_interval_or_when_something_is_scheduled(memory, config, after_s):
     seen = make_seen(issues=(make_issue(),))
     decision = witness.Decision(memory=Memory(**memory), actions=())

@@ -53,22 +53,28 @@ def test_a_letter_is_posted_once_per_key_as_it_was_first_written():
     assert (letter.to, letter.subject, letter.body, letter.at, letter.command) == ("mayor/", "first", "body", T0, True)
 
 
-@pytest.mark.parametrize(("paused", "storm_at", "expected"), [
-    ("", 0.0, ""),
-    ("a talk", 0.0, "paused: a talk"),
-    ("", T0, "many workers fell ill at once; `witness resume` goes on"),
-    ("a talk", T0, "paused: a talk"),
-])
+@pytest.mark.parametrize(
+    ("paused", "storm_at", "expected"),
+    [
+        ("", 0.0, ""),
+        ("a talk", 0.0, "paused: a talk"),
+        ("", T0, "many workers fell ill at once; `witness resume` goes on"),
+        ("a talk", T0, "paused: a talk"),
+    ],
+)
 def test_halted_names_the_pause_or_the_storm(paused, storm_at, expected):
     assert make_draft(make_seen(paused=paused), Memory(storm_at=storm_at)).halted() == expected
 
 
-@pytest.mark.parametrize(("first", "gap", "person", "expected"), [
-    (False, False, False, True),
-    (True, False, False, False),
-    (False, True, False, False),
-    (True, True, True, True),
-])
+@pytest.mark.parametrize(
+    ("first", "gap", "person", "expected"),
+    [
+        (False, False, False, True),
+        (True, False, False, False),
+        (False, True, False, False),
+        (True, True, True, True),
+    ],
+)
 def test_timers_act_neither_in_the_first_tick_nor_after_a_gap_save_for_a_person(first, gap, person, expected):
     assert make_draft(make_seen(first=first, gap=gap, person=person)).may_time() is expected
 

@@ -226,6 +226,7 @@ def test_memory_is_what_can_be_had():
         (("fish", "--command=claude"), False),
         (("nu", "--commands", "claude"), False),
         (("bash", "--rcfile"), True),
+        (("bash", "-c", "-x"), False),
         (("bash", "--verbose", "./run-c"), False),
     ],
 )

@@ -160,8 +160,9 @@ def test_rig_without_a_working_tree_is_found_from_inside_its_worktrees(repo, tmp
     rig.mkdir(parents=True)
     made = repo("seed")
     made.git("clone", "--quiet", "--bare", made.path, rig / ".repo.git")
-    made.git("worktree", "add", "--quiet", "-b", "polecat/alpha", rig / "polecats" / "alpha" / "shop",
-             cwd=rig / ".repo.git")
+    made.git(
+        "worktree", "add", "--quiet", "-b", "polecat/alpha", rig / "polecats" / "alpha" / "shop", cwd=rig / ".repo.git"
+    )
     found = find(rig / "polecats" / "alpha" / "shop")
     assert (found.path, found.base) == (str(rig), str(rig / ".repo.git"))
     tree = w.read_worktree(found, "alpha")
@@ -180,3 +181,13 @@ def test_what_belongs_to_another_is_refused(rig):
     with pytest.raises(w.UsageError, match="belongs to uid 65534 and this is root"):
         w.check_ground(HOST, found, plain)
     w.check_ground(HOST, found, w.make_config({"as_root": True}, "f", {}))
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"), [("a.b:c d", "a-b-c-d"), ("--x", "x"), ("é", "rig"), ("$(x)", "x"), ("y" * 250, "y" * 100)]
+)
+def test_rig_of_any_folder_has_a_name_that_addresses_and_sessions_can_hold(repo, folder, name):
+    """A daemon in a folder of 200 characters ended right after it had said that it was ready."""
+    found = find(repo(folder).path)
+    assert found.name == name
+    assert w.address_folder(f"{found.name}/{'p' * 64}")

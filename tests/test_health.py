@@ -17,8 +17,9 @@ BLIND = Sighting(name="alpha", worktree=make_tree(), session=UNKNOWN)
 
 def signals(sighting=None, track=None, config=None, **more) -> Signals:
     sighting = sighting or make_sighting()
-    return Signals(sighting=sighting, track=track or make_track(sighting), now=T0, config=settings(**(config or {})),
-                   **more)
+    return Signals(
+        sighting=sighting, track=track or make_track(sighting), now=T0, config=settings(**(config or {})), **more
+    )
 
 
 def rows():
@@ -42,39 +43,60 @@ def rows():
         "working": ("working", "its pane moves", signals()),
         # ways into a state
         "unknown-worktree": ("unknown", "its admin folder is gone", signals(broken)),
-        "unknown-process-lives": ("unknown", "no session, but its process 1001 still lives",
-                                  signals(GONE.but(process_lives=True))),
+        "unknown-process-lives": (
+            "unknown",
+            "no session, but its process 1001 still lives",
+            signals(GONE.but(process_lives=True)),
+        ),
         "unknown-look-failed": ("unknown", "the second look failed: git timed out", signals(quiet, look=BAD_LOOK)),
         "dead-never-had-a-session": ("dead", "it has no session", signals(GONE, make_track(instance=""))),
         "dead-pane-ended": ("dead", "its pane has ended", signals(make_sighting(dead=True))),
         "dead-no-pane": ("dead", "its pane has ended", signals(make_sighting().but(pane=None, panes=()))),
         "dead-back-at-a-shell": ("dead", "its pane is back at a shell (bash), the agent is gone", signals(shell)),
-        "stuck-stays-stuck-without-a-look": ("stuck", "no progress for 40m",
-                                             signals(quiet, make_track(quiet, state="stuck"))),
+        "stuck-stays-stuck-without-a-look": (
+            "stuck",
+            "no progress for 40m",
+            signals(quiet, make_track(quiet, state="stuck")),
+        ),
         "working-files": ("working", "its files change", signals(make_sighting(tree={"git_at": T0 - 60}, **QUIET))),
         "working-quiet-not-yet-confirmed": ("working", "its pane moves", signals(quiet)),
         # what is none of a state
-        "a-shell-that-never-ran-an-agent-is-not-dead": ("working", "its pane moves",
-                                                        signals(shell, make_track(shell, agents=()))),
+        "a-shell-that-never-ran-an-agent-is-not-dead": (
+            "working",
+            "its pane moves",
+            signals(shell, make_track(shell, agents=())),
+        ),
         "a-script-is-no-interactive-shell": ("working", "its pane moves", signals(shell.but(shell="script"))),
         "a-shell-that-cannot-be-judged-is-not-dead": ("working", "its pane moves", signals(shell.but(shell=UNKNOWN))),
         "no-grace-no-starting": ("working", "its pane moves", signals(fresh, config={"start_grace": 0})),
-        "a-session-of-the-future-is-not-starting": ("working", "its files change",
-                                                    signals(make_sighting(created_at=T0 + HOUR))),
+        "a-session-of-the-future-is-not-starting": (
+            "working",
+            "its files change",
+            signals(make_sighting(created_at=T0 + HOUR)),
+        ),
         "busy-is-off": ("working", "its pane moves", signals(spinner, config={"quiet_after": 0})),
         # two fit, the earlier wins
         "unknown-before-held": ("unknown", "tmux could not be asked", signals(BLIND, **everything)),
         "held-before-requested": ("held", "on hold: mine", signals(GONE, **everything)),
-        "requested-before-idle": ("requested", "being retired (move)",
-                                  signals(GONE, **{**everything, "hold": "", "requested": "being retired (move)"})),
+        "requested-before-idle": (
+            "requested",
+            "being retired (move)",
+            signals(GONE, **{**everything, "hold": "", "requested": "being retired (move)"}),
+        ),
         "idle-before-starting": ("idle", "its issue is closed", signals(fresh, idle="its issue is closed")),
         "idle-before-dead": ("idle", "its issue is closed", signals(GONE, idle="its issue is closed")),
         "starting-before-dead": ("starting", "1m old", signals(fresh.but(shell="interactive"))),
         "starting-before-its-first-session": (
-            "starting", "1m old", signals(GONE.but(worktree=make_tree(born_at=T0 - 60)), make_track(instance=""))),
+            "starting",
+            "1m old",
+            signals(GONE.but(worktree=make_tree(born_at=T0 - 60)), make_track(instance="")),
+        ),
         "dead-before-stuck": ("dead", "its pane has ended", signals(make_sighting(dead=True, **QUIET), look=GOOD_LOOK)),
-        "stuck-before-busy": ("stuck", "no progress for 2h00m", signals(
-            make_sighting(activity_at=T0 - 2 * HOUR), look=GOOD_LOOK, config={"quiet_after": 3600})),
+        "stuck-before-busy": (
+            "stuck",
+            "no progress for 2h00m",
+            signals(make_sighting(activity_at=T0 - 2 * HOUR), look=GOOD_LOOK, config={"quiet_after": 3600}),
+        ),
         "a-death-needs-no-second-look": ("dead", "its session is gone", signals(GONE, look=BAD_LOOK)),
     }
 
@@ -115,8 +137,13 @@ def test_a_worker_that_is_left_alone_is_no_candidate(state):
 
 def test_progress_is_the_newest_stamp_of_git_record_birth_and_pane():
     hour = T0 - HOUR
-    for tree, pane in (({"git_at": hour + 1}, {}), ({"record_at": hour + 1}, {}), ({"born_at": hour + 1}, {}),
-                       ({}, {"activity_at": hour + 1}), ({}, {"created_at": hour + 1})):
+    for tree, pane in (
+        ({"git_at": hour + 1}, {}),
+        ({"record_at": hour + 1}, {}),
+        ({"born_at": hour + 1}, {}),
+        ({}, {"activity_at": hour + 1}),
+        ({}, {"created_at": hour + 1}),
+    ):
         assert hour + 1 == progress(signals(make_sighting(tree=tree, **{"activity_at": hour, **pane})))[0]
 
 
@@ -192,29 +219,34 @@ def claim(**changes) -> Claim:
     return Claim(issue="de-1", actor="demo/witness@1", at=T0, state="working", name="alpha").but(**changes)
 
 
-@pytest.mark.parametrize(("tree", "claims", "statuses", "expected"), [
-    pytest.param({}, {}, {}, ("", ""), id="hand-made-works-on-its-branch"),
-    pytest.param({}, None, None, ("", ""), id="unknown-queue-and-claims-say-nothing"),
-    pytest.param({"record": {"issue": "de-7"}}, {}, {}, ("de-7", ""), id="its-own-record"),
-    pytest.param({}, {"de-1": claim()}, {}, ("de-1", ""), id="the-claim"),
-    pytest.param({}, {"de-1": claim(name="beta")}, {}, ("", ""), id="the-claim-of-another"),
-    pytest.param({}, {"de-1": claim(state="claimed")}, {}, ("de-1", ""), id="the-claim-being-spawned"),
-    pytest.param({}, {"de-1": claim(state="failed")}, {}, ("de-1", ""), id="the-claim-of-a-failed-attempt"),
-    pytest.param({}, {"de-1": claim(state="handed-over")}, {}, ("", ""), id="a-claim-that-was-handed-over"),
-    pytest.param({"branch": "polecat/nux/de-9@mx1"}, {}, {}, ("de-9", ""), id="the-branch"),
-    pytest.param({"branch": "polecat/alpha"}, {}, {}, ("", ""), id="a-branch-without-an-issue"),
-    pytest.param({"branch": ""}, {}, {}, ("", ""), id="a-detached-head"),
-    pytest.param({"record": {"issue": "de-7"}}, {"de-1": claim()}, {}, ("de-7", ""), id="record-before-claim"),
-    pytest.param({"record": {"issue": "../x"}}, {}, {}, ("", ""), id="a-record-that-names-no-issue"),
-    pytest.param({}, {"de-1": claim()}, {"de-1": "closed"}, ("de-1", "its issue de-1 is closed"), id="closed"),
-    pytest.param({}, {"de-1": claim()}, {"de-1": "tombstone"}, ("de-1", "its issue de-1 is closed"), id="dropped"),
-    pytest.param({}, {"de-1": claim()}, {"de-2": "closed"}, ("de-1", ""), id="an-issue-not-in-the-list"),
-    pytest.param({}, {"de-1": claim()}, None, ("de-1", ""), id="the-list-is-not-known"),
-    pytest.param({"record": {"state": "idle"}}, {}, {}, ("", "its own record says idle"), id="record-says-idle"),
-    pytest.param({"record": {"state": "done"}}, {}, {}, ("", "its own record says idle"), id="record-says-done"),
-    pytest.param({"record": {"state": "working"}}, {}, {}, ("", ""), id="record-says-working"),
-    pytest.param({"record": {"state": "idle"}}, {"de-1": claim()}, {}, ("de-1", ""), id="claim-outweighs-idle-record"),
-])
+@pytest.mark.parametrize(
+    ("tree", "claims", "statuses", "expected"),
+    [
+        pytest.param({}, {}, {}, ("", ""), id="hand-made-works-on-its-branch"),
+        pytest.param({}, None, None, ("", ""), id="unknown-queue-and-claims-say-nothing"),
+        pytest.param({"record": {"issue": "de-7"}}, {}, {}, ("de-7", ""), id="its-own-record"),
+        pytest.param({}, {"de-1": claim()}, {}, ("de-1", ""), id="the-claim"),
+        pytest.param({}, {"de-1": claim(name="beta")}, {}, ("", ""), id="the-claim-of-another"),
+        pytest.param({}, {"de-1": claim(state="claimed")}, {}, ("de-1", ""), id="the-claim-being-spawned"),
+        pytest.param({}, {"de-1": claim(state="failed")}, {}, ("de-1", ""), id="the-claim-of-a-failed-attempt"),
+        pytest.param({}, {"de-1": claim(state="handed-over")}, {}, ("", ""), id="a-claim-that-was-handed-over"),
+        pytest.param({"branch": "polecat/nux/de-9@mx1"}, {}, {}, ("de-9", ""), id="the-branch"),
+        pytest.param({"branch": "polecat/alpha"}, {}, {}, ("", ""), id="a-branch-without-an-issue"),
+        pytest.param({"branch": ""}, {}, {}, ("", ""), id="a-detached-head"),
+        pytest.param({"record": {"issue": "de-7"}}, {"de-1": claim()}, {}, ("de-7", ""), id="record-before-claim"),
+        pytest.param({"record": {"issue": "../x"}}, {}, {}, ("", ""), id="a-record-that-names-no-issue"),
+        pytest.param({}, {"de-1": claim()}, {"de-1": "closed"}, ("de-1", "its issue de-1 is closed"), id="closed"),
+        pytest.param({}, {"de-1": claim()}, {"de-1": "tombstone"}, ("de-1", "its issue de-1 is closed"), id="dropped"),
+        pytest.param({}, {"de-1": claim()}, {"de-2": "closed"}, ("de-1", ""), id="an-issue-not-in-the-list"),
+        pytest.param({}, {"de-1": claim()}, None, ("de-1", ""), id="the-list-is-not-known"),
+        pytest.param({"record": {"state": "idle"}}, {}, {}, ("", "its own record says idle"), id="record-says-idle"),
+        pytest.param({"record": {"state": "done"}}, {}, {}, ("", "its own record says idle"), id="record-says-done"),
+        pytest.param({"record": {"state": "working"}}, {}, {}, ("", ""), id="record-says-working"),
+        pytest.param(
+            {"record": {"state": "idle"}}, {"de-1": claim()}, {}, ("de-1", ""), id="claim-outweighs-idle-record"
+        ),
+    ],
+)
 def test_assignment_and_idle_only_when_known(tree, claims, statuses, expected):
     assert find_assignment(make_sighting(tree=tree), claims, statuses) == expected
 

@@ -83,9 +83,13 @@ def test_escalation_carries_the_evidence_with_ages():
     world.workers["alpha"].record = {"issue": "de-1"}
     world.wait(65 * MIN)
     body = next(iter(world.sent.values())).body
-    for line in ("worktree /rig/polecats/alpha, branch polecat/alpha, issue de-1",
-                 "git state changed 1h00m ago; 0 changed or untracked files", "pane %1 runs agent, last output",
-                 "nudged 30m ago: delivered to the pane", "| still thinking"):
+    for line in (
+        "worktree /rig/polecats/alpha, branch polecat/alpha, issue de-1",
+        "git state changed 1h00m ago; 0 changed or untracked files",
+        "pane %1 runs agent, last output",
+        "nudged 30m ago: delivered to the pane",
+        "| still thinking",
+    ):
         assert f"\n  {line}" in body
 
 
@@ -506,29 +510,33 @@ def test_restarts_are_allowed_again_after_an_hour():
     assert len(of(world.done, Restart)) == 2
 
 
-@pytest.mark.parametrize(("change", "expected"), [
-    pytest.param({}, ["Restart alpha"], id="all-is-well"),
-    pytest.param({"status": "closed"}, [], id="closed-issue-is-idle"),
-    pytest.param({"issues": {}}, ["LookTwice alpha"], id="issue-not-known-to-be-open"),
-    pytest.param({"queue": "no answer"}, ["LookTwice alpha"], id="queue-unknown"),
-    pytest.param({"record": {}}, ["LookTwice alpha"], id="no-assignment"),
-    pytest.param({"claim": make_claim(name="alpha")}, ["Restart alpha"], id="its-own-claim"),
-    pytest.param({"claim": make_claim(name="beta")}, ["LookTwice alpha"], id="anothers-claim"),
-    pytest.param({"claim": make_claim(state="failed", name="alpha")}, ["LookTwice alpha"], id="failed-spawn"),
-    pytest.param({"claim": make_claim(state="handed-over", name="alpha")}, ["LookTwice alpha"], id="handed-over"),
-    pytest.param({"claims_lost": True}, ["LookTwice alpha"], id="claims-unknown"),
-    pytest.param({"config": {"agent_command": ()}}, ["LookTwice alpha"], id="nothing-to-run"),
-    pytest.param({"config": {"max_restarts": 0}}, ["LookTwice alpha"], id="no-restarts"),
-    pytest.param({"config": {"on_dead": "report"}}, ["LookTwice alpha"], id="report"),
-    pytest.param({"hold": "mine"}, [], id="held"),
-    pytest.param({"paused": "a talk"}, [], id="paused"),
-    pytest.param({"tmux": "no answer"}, [], id="tmux-unknown"),
-    pytest.param({"git": "no answer"}, [], id="git-unknown"),
-])
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        pytest.param({}, ["Restart alpha"], id="all-is-well"),
+        pytest.param({"status": "closed"}, [], id="closed-issue-is-idle"),
+        pytest.param({"issues": {}}, ["LookTwice alpha"], id="issue-not-known-to-be-open"),
+        pytest.param({"queue": "no answer"}, ["LookTwice alpha"], id="queue-unknown"),
+        pytest.param({"record": {}}, ["LookTwice alpha"], id="no-assignment"),
+        pytest.param({"claim": make_claim(name="alpha")}, ["Restart alpha"], id="its-own-claim"),
+        pytest.param({"claim": make_claim(name="beta")}, ["LookTwice alpha"], id="anothers-claim"),
+        pytest.param({"claim": make_claim(state="failed", name="alpha")}, ["LookTwice alpha"], id="failed-spawn"),
+        pytest.param({"claim": make_claim(state="handed-over", name="alpha")}, ["LookTwice alpha"], id="handed-over"),
+        pytest.param({"claims_lost": True}, ["LookTwice alpha"], id="claims-unknown"),
+        pytest.param({"config": {"agent_command": ()}}, ["LookTwice alpha"], id="nothing-to-run"),
+        pytest.param({"config": {"max_restarts": 0}}, ["LookTwice alpha"], id="no-restarts"),
+        pytest.param({"config": {"on_dead": "report"}}, ["LookTwice alpha"], id="report"),
+        pytest.param({"hold": "mine"}, [], id="held"),
+        pytest.param({"paused": "a talk"}, [], id="paused"),
+        pytest.param({"tmux": "no answer"}, [], id="tmux-unknown"),
+        pytest.param({"git": "no answer"}, [], id="git-unknown"),
+    ],
+)
 def test_a_restart_needs_an_open_issue_and_nobody_who_says_no(change, expected):
     world = dead_world(**{"on_dead": "restart", **change.get("config", {})})
-    world.issues = change.get("issues", {key: one.but(status=change.get("status", "open"))
-                                         for key, one in world.issues.items()})
+    world.issues = change.get(
+        "issues", {key: one.but(status=change.get("status", "open")) for key, one in world.issues.items()}
+    )
     world.workers["alpha"].record = change.get("record", {"issue": "de-1"})
     world.claims, world.claims_lost = ({"de-1": change["claim"]} if "claim" in change else {}), "claims_lost" in change
     world.failing = {port: change[port] for port in ("queue", "tmux", "git") if port in change}
@@ -601,8 +609,14 @@ def test_a_spinner_that_stops_is_not_resolved_before_it_is_judged():
 
 def test_a_track_follows_its_instance_and_starts_from_nothing_with_a_new_one():
     sighting = make_sighting(session_id="$2")
-    old = make_track(restarts=(rfc3339(make_seen().now - 60),), nudged_at=1.0, last_nudge_at=5.0, dead_ticks=2,
-                     agents=("agent", "other"), quiet_from_at=1.0)
+    old = make_track(
+        restarts=(rfc3339(make_seen().now - 60),),
+        nudged_at=1.0,
+        last_nudge_at=5.0,
+        dead_ticks=2,
+        agents=("agent", "other"),
+        quiet_from_at=1.0,
+    )
     draft = make_draft(make_seen(sighting))
     draft.put("polecats", "alpha", old)
     follow_instance(draft, sighting)
@@ -612,12 +626,22 @@ def test_a_track_follows_its_instance_and_starts_from_nothing_with_a_new_one():
     assert (track.nudged_at, track.quiet_from_at, track.dead_ticks, track.agents) == (0.0, 0.0, 0, ("agent",))
 
 
-@pytest.mark.parametrize(("command", "shell", "agents"), [
-    ("node", "", ("agent", "node")), ("bash", "script", ("agent", "bash")), ("bash", "interactive", ("agent",)),
-    ("bash", UNKNOWN, ("agent",)), ("-zsh", "interactive", ("agent",)), ("vim", "", ("agent",)),
-    ("ssh", "", ("agent",)), ("sudo", "", ("agent",)), ("less", "", ("agent",)), ("", "", ("agent",)),
-    ("agent", "", ("agent",)),
-])
+@pytest.mark.parametrize(
+    ("command", "shell", "agents"),
+    [
+        ("node", "", ("agent", "node")),
+        ("bash", "script", ("agent", "bash")),
+        ("bash", "interactive", ("agent",)),
+        ("bash", UNKNOWN, ("agent",)),
+        ("-zsh", "interactive", ("agent",)),
+        ("vim", "", ("agent",)),
+        ("ssh", "", ("agent",)),
+        ("sudo", "", ("agent",)),
+        ("less", "", ("agent",)),
+        ("", "", ("agent",)),
+        ("agent", "", ("agent",)),
+    ],
+)
 def test_agents_are_what_ran_in_front_and_is_no_shell_editor_pager_or_ssh(command, shell, agents):
     sighting = make_sighting(command=command).but(shell=shell)
     draft = make_draft(make_seen(sighting))

@@ -10,14 +10,31 @@ from tools.kit import ROOT
 
 RULER = "# " + "=" * 100
 SMALL = (  # floor or room or the line, in the right order; {…} is a room's text
-    "FLOOR: words", "room: names — what a name is", "FLOOR: reading", "room: formats — texts in",
-    "FLOOR: judging", "room: decide — what to do", "FLOOR: telling", "room: report — what to say",
+    "FLOOR: words",
+    "room: names — what a name is",
+    "FLOOR: reading",
+    "room: formats — texts in",
+    "FLOOR: judging",
+    "room: decide — what to do",
+    "FLOOR: telling",
+    "room: report — what to say",
     house.THE_LINE,
-    "FLOOR: hands", "room: host — the outside", "FLOOR: running", "room: loop — the round",
-    "FLOOR: front door", "room: cli — the commands",
+    "FLOOR: hands",
+    "room: host — the outside",
+    "FLOOR: running",
+    "room: loop — the round",
+    "FLOOR: front door",
+    "room: cli — the commands",
 )
-MAP = {"words": "header · names", "reading": "formats", "judging": "decide", "telling": "report", "hands": "host",
-       "running": "loop", "front door": "cli"}
+MAP = {
+    "words": "header · names",
+    "reading": "formats",
+    "judging": "decide",
+    "telling": "report",
+    "hands": "host",
+    "running": "loop",
+    "front door": "cli",
+}
 
 
 def built(banners=SMALL, drawn=MAP, imports="", **rooms: str) -> str:
@@ -82,8 +99,13 @@ def test_the_last_statement_is_the_way_in(text):
 def all_findings(text: str) -> list[str]:
     rooms = house.read(text)
     return [
-        *rooms.findings, *house.order_findings(rooms), *house.map_findings(text), *house.size_findings(rooms),
-        *house.upward_findings(text), *house.purity_findings(text), *house.import_findings(text),
+        *rooms.findings,
+        *house.order_findings(rooms),
+        *house.map_findings(text),
+        *house.size_findings(rooms),
+        *house.upward_findings(text),
+        *house.purity_findings(text),
+        *house.import_findings(text),
     ]
 
 
@@ -94,8 +116,14 @@ def test_a_small_house_in_order_has_no_findings():
 def test_reading_gives_rooms_with_floor_side_and_lines():
     rooms = house.read(built(names="ONE = 1\n\n")).rooms
     assert [(room.name, room.floor, room.above) for room in rooms] == [
-        ("header", "words", True), ("names", "words", True), ("formats", "reading", True), ("decide", "judging", True),
-        ("report", "telling", True), ("host", "hands", False), ("loop", "running", False), ("cli", "front door", False),
+        ("header", "words", True),
+        ("names", "words", True),
+        ("formats", "reading", True),
+        ("decide", "judging", True),
+        ("report", "telling", True),
+        ("host", "hands", False),
+        ("loop", "running", False),
+        ("cli", "front door", False),
     ]
     assert (rooms[0].first, rooms[0].last) == (1, 11)
     assert (rooms[1].first, rooms[1].last, rooms[1].job) == (16, 19, "what a name is")
@@ -109,22 +137,36 @@ def test_a_map_line_may_go_on():
 @pytest.mark.parametrize(
     ("wrong", "finding"),
     [
-        pytest.param(built().replace(f"# room: loop — the round\n{RULER}", "# room: loop — the round"),
-                     "no banner", id="half a banner"),
-        pytest.param(built().replace("# room: loop — the round", "# room: loop - the round"),
-                     "names no room", id="a hyphen for the dash"),
+        pytest.param(
+            built().replace(f"# room: loop — the round\n{RULER}", "# room: loop — the round"),
+            "no banner",
+            id="half a banner",
+        ),
+        pytest.param(
+            built().replace("# room: loop — the round", "# room: loop - the round"),
+            "names no room",
+            id="a hyphen for the dash",
+        ),
         pytest.param(built().replace(RULER, RULER[:-1]), "no banner", id="a short ruler"),
-        pytest.param(built((*SMALL, "room: cli — again"), {**MAP, "front door": "cli · cli"}),
-                     "room cli stands twice", id="a room twice"),
+        pytest.param(
+            built((*SMALL, "room: cli — again"), {**MAP, "front door": "cli · cli"}),
+            "room cli stands twice",
+            id="a room twice",
+        ),
         pytest.param(built((*SMALL, house.THE_LINE)), "a second line", id="two lines"),
         pytest.param("# nothing\n", "floors are ;", id="no house"),
         pytest.param(built((*SMALL[2:4], *SMALL[:2], *SMALL[4:])), "floors are reading, words", id="floors swapped"),
-        pytest.param(built((*SMALL[:8], *SMALL[9:])),
-                     "room host of floor hands stands on the wrong side", id="no line"),
-        pytest.param(built((*SMALL[:6], house.THE_LINE, *SMALL[6:8], *SMALL[9:])),
-                     "room report of floor telling stands on the wrong side", id="line too high"),
-        pytest.param(built(drawn={**MAP, "words": "names · header"}),
-                     "not drawn so: words: header", id="map out of order"),
+        pytest.param(
+            built((*SMALL[:8], *SMALL[9:])), "room host of floor hands stands on the wrong side", id="no line"
+        ),
+        pytest.param(
+            built((*SMALL[:6], house.THE_LINE, *SMALL[6:8], *SMALL[9:])),
+            "room report of floor telling stands on the wrong side",
+            id="line too high",
+        ),
+        pytest.param(
+            built(drawn={**MAP, "words": "names · header"}), "not drawn so: words: header", id="map out of order"
+        ),
         pytest.param(built(drawn={**MAP, "reading": "formats · letters"}), "not built so: reading", id="map with more"),
         pytest.param(built(drawn={**MAP, "reading": "letters"}), "not drawn so: reading: formats", id="map with less"),
         pytest.param(built(drawn=dict(reversed(MAP.items()))), "in another order", id="map upside down"),
@@ -253,8 +295,11 @@ def test_a_room_without_tests_is_found(tmp):
 
 def test_map_prints_floors_rooms_and_the_line():
     lines = list(house.map_lines(house.read(built())))
-    assert lines[:3] == ["words", "  header    1-11  what this is, the map, the loop, the imports",
-                         "  names    16-18  what a name is"]
+    assert lines[:3] == [
+        "words",
+        "  header    1-11  what this is, the map, the loop, the imports",
+        "  names    16-18  what a name is",
+    ]
     assert lines[9] == f"---- {house.THE_LINE}"
     assert lines[10:12] == ["hands", "  host     47-49  the outside"]
 

@@ -36,8 +36,7 @@ class Audited(World):
 
     def __init__(self, **config) -> None:
         super().__init__(**config)
-        self.asked: dict[str, list[float]] = {}  # believable requests by mail, and when
-        self.person_asks: tuple = ()  # whom a person is shutting down right now
+        self.asked: dict[str, list[float]] = {}  # believable requests, by mail or by a person, and when
         self.begun: set[str] = set()
         self.elapsed = 0.0  # what a clock shows that nobody sets
         self.nudged: dict[str, float] = {}
@@ -45,6 +44,7 @@ class Audited(World):
         self.tries: Counter = Counter()  # spawns of an issue since anybody said "do it anew"
         self.excuses: Counter = Counter()  # those that were no attempt of the issue, or were forgotten in a crash
         self.minds: set[str] = set()  # mails that need a mind
+        self.requests: dict[str, str] = {}  # believable requests by mail: whose
         self.seen = None
 
     # -- time and truth --------------------------------------------------------------------------------
@@ -126,11 +126,9 @@ class Audited(World):
             self.may_act_on(name)
         if retirement.id not in self.begun and retirement.id not in self.moved:
             assert worker is not None
-            life = self.life_of(worker)
-            asked = (
-                name in self.person_asks or self.is_hidden(name) or any(at >= life for at in self.asked.get(name, ()))
-            )
-            assert asked, f"nobody asked for {name} since {life}"
+            life, mails = self.life_of(worker), self.asked.get(name, ())
+            asked = any(at >= life or worker.pane is None for at in mails)
+            assert asked or self.is_hidden(name), f"nobody asked for {name} since {life}"
         self.begun.add(retirement.id)
         outcome = super().do_Retire(action)
         if outcome.data["result"] == "retired" and retirement.issue and not outcome.data["no_commits"]:
@@ -143,11 +141,8 @@ class Audited(World):
         assert not {"queue"} & set(self.failing), "the queue did not answer"
         assert not self.memory.storm_at, "it is halted"
         assert self.issues[issue].status == "open", "the issue is not open"
-        live = sum(
-            worker.alive and worker.record.get("state") != "idle" and not self.is_done(worker)
-            for worker in self.workers.values()
-        )
-        assert live < self.config.max_workers, "there are workers enough"
+        live = [name for name, worker in self.workers.items() if self.is_live(worker)]
+        assert len(live) < self.config.max_workers, "there are workers enough"
         assert self.child is None or not self.child.alive, "two spawns at a time"
         self.tries[issue] += 1
         outcome = super().do_StartSpawn(action)
@@ -156,10 +151,11 @@ class Audited(World):
         assert self.tries[issue] - self.excuses[issue] <= SPAWN_ATTEMPTS, f"{issue} is tried without end"
         return outcome
 
-    def is_done(self, worker: Worker) -> bool:
-        """Tell whether a worker's issue is closed: then it is idle, and no live worker."""
+    def is_live(self, worker: Worker) -> bool:
+        """Tell whether a worker takes one of the places; one whose issue is closed is idle."""
         issue = worker.record.get("issue") or worker.issue
-        return issue in self.issues and self.issues[issue].status in CLOSED
+        is_idle = worker.record.get("state") == "idle" or getattr(self.issues.get(issue), "status", "") in CLOSED
+        return worker.alive and not is_idle and self.is_hidden(worker.name) != "never seen"
 
     def do_EndSpawn(self, action):  # noqa: N802
         assert not {"tmux", "git"} & set(self.failing), "its effects cannot be seen"
@@ -173,13 +169,10 @@ class Audited(World):
         memory = self.memory
         if mail is not None and mail.id in self.minds:
             assert f"fwd.{mail.id}" in {*memory.pending, *self.sent}, "archived unread"
-        for name, times in self.asked.items():
-            worker = self.workers.get(name)
-            if mail is None or mail.at not in times or name not in mail.body or worker is None:
-                continue
-            if not self.is_hidden(name):
-                stale = mail.at < self.life_of(worker)
-                assert stale or name in memory.requests, f"the request of {name} was dropped"
+        name = self.requests.get(action.subject, "")
+        if mail is not None and name in self.workers and not self.is_hidden(name):
+            stale = mail.at < self.life_of(self.workers[name])
+            assert stale or name in memory.requests, f"the request of {name} was dropped"
         return super().do_AckMail(action)
 
 
@@ -308,7 +301,7 @@ class Rounds(RuleBasedStateMachine):
     def ask_to_be_shut_down(self, which, sender):
         world, worker = self.world, self.any_worker(which)
         world.now += 1
-        world.ask(worker.name, sender)
+        world.requests[world.ask(worker.name, sender)] = worker.name
         world.asked.setdefault(worker.name, []).append(world.now)
 
     @rule(name=st.sampled_from([*NAMES, *ISSUES]))
@@ -343,6 +336,8 @@ class Rounds(RuleBasedStateMachine):
     @rule()
     def the_claims_are_deleted(self):
         self.world.claims = {}
+        self.world.tries.clear()
+        self.world.excuses.clear()
 
     # -- issues and spawns -----------------------------------------------------------------------------
 
@@ -392,9 +387,8 @@ class Rounds(RuleBasedStateMachine):
     @precondition(lambda self: self.world.workers)
     def a_person_shuts_down(self, which, force):
         world, name = self.world, self.any_worker(which).name
-        world.person_asks = (name,)
+        world.asked.setdefault(name, []).append(max(world.now, world.life_of(world.workers[name])))
         world.shutdown(name, force=force)
-        world.person_asks = ()
 
     @rule(duty=st.sampled_from(["health", "spawn"]))
     def a_person_asks(self, duty):

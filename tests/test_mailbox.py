@@ -123,8 +123,9 @@ def test_mail_of_any_name_is_read_and_acknowledged(box):
         put(box, name)
     mails, _, _ = box.read_inbox(())
     assert sorted(mail.id for mail in mails) == sorted(names)
-    memory = w.load_memory(w.dump_memory(w.Memory(requests={"a": w.Request(name="a", sender="s", at=1.0,
-                                                                           mails=tuple(names))})))
+    memory = w.load_memory(
+        w.dump_memory(w.Memory(requests={"a": w.Request(name="a", sender="s", at=1.0, mails=tuple(names))}))
+    )
     for name in memory.requests["a"].mails:
         box.acknowledge(name)
     assert box.read_inbox(())[:2] == ((), 0)

@@ -26,8 +26,16 @@ UTILITIES = ("bash", "env", "dirname", "sed", "grep", "tail", "rm")
 
 def run(*argv, **options) -> kit.Result:
     """Run a child and return its status and what it said."""
-    done = subprocess.run(list(map(str, argv)), capture_output=True, text=True, errors="replace", check=False,
-                          stdin=subprocess.DEVNULL, timeout=options.pop("timeout", 60), **options)
+    done = subprocess.run(
+        list(map(str, argv)),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        stdin=subprocess.DEVNULL,
+        timeout=options.pop("timeout", 60),
+        **options,
+    )
     return kit.Result(done.returncode, done.stdout, done.stderr)
 
 
@@ -151,16 +159,25 @@ def test_a_module_that_was_cut_off_is_unpacked_again(pyz, tmp, damage):
 
 
 def test_first_starts_at_the_same_time_all_work(pyz, tmp):
-    children = [subprocess.Popen([sys.executable, str(pyz), "--version"], env=environment(SHIV_ROOT=tmp / "root"),
-                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for _ in range(6)]
+    children = [
+        subprocess.Popen(
+            [sys.executable, str(pyz), "--version"],
+            env=environment(SHIV_ROOT=tmp / "root"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        for _ in range(6)
+    ]
     assert {child.communicate(timeout=60)[0] for child in children} == {f"witness {VERSION}\n".encode()}
     assert {child.returncode for child in children} == {0}
 
 
 def test_the_umask_is_left_as_it_was(pyz, tmp):
-    code = ("import os, runpy, sys; os.umask(0o137); sys.argv[0] = sys.argv[1]; del sys.argv[1]\n"
-            "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-            "except SystemExit: print(oct(os.umask(0)))")
+    code = (
+        "import os, runpy, sys; os.umask(0o137); sys.argv[0] = sys.argv[1]; del sys.argv[1]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit: print(oct(os.umask(0)))"
+    )
     said = run(sys.executable, "-c", code, pyz, "--version", env=environment(SHIV_ROOT=tmp / "root"))
     assert said == (0, f"witness {VERSION}\n0o137\n", "")
 
@@ -184,8 +201,9 @@ def test_nowhere_to_unpack_is_one_line(monkeypatch):
     monkeypatch.setitem(entry["find"].__globals__, "roots", lambda: iter(["/dev/null/a", "/proc/b"]))
     with pytest.raises(SystemExit) as caught:
         entry["find"]("witness.pyz")
-    assert re.fullmatch(r"witness: cannot unpack itself \(/dev/null/a: [^;]+; /proc/b: .+\); set SHIV_ROOT to .+",
-                        caught.value.code)
+    assert re.fullmatch(
+        r"witness: cannot unpack itself \(/dev/null/a: [^;]+; /proc/b: .+\); set SHIV_ROOT to .+", caught.value.code
+    )
 
 
 def test_a_python_that_is_too_old_is_told_so(monkeypatch):
@@ -206,9 +224,17 @@ def test_the_archive_holds_what_it_must_and_no_more(pyz):
         entries = opened.infolist()
         comment, module = opened.comment, opened.read("site-packages/witness.py")
     assert [entry.filename for entry in entries] == [
-        "__main__.py", "_bootstrap/__init__.py", "_bootstrap/environment.py", "_bootstrap/filelock.py",
-        "_bootstrap/interpreter.py", "environment.json", f"{info}METADATA", f"{info}RECORD", f"{info}WHEEL",
-        f"{info}entry_points.txt", "site-packages/witness.py",
+        "__main__.py",
+        "_bootstrap/__init__.py",
+        "_bootstrap/environment.py",
+        "_bootstrap/filelock.py",
+        "_bootstrap/interpreter.py",
+        "environment.json",
+        f"{info}METADATA",
+        f"{info}RECORD",
+        f"{info}WHEEL",
+        f"{info}entry_points.txt",
+        "site-packages/witness.py",
     ]
     assert {(entry.date_time, entry.external_attr >> 16, entry.compress_type, entry.extra) for entry in entries} == {
         ((1980, 1, 1, 0, 0, 0), 0o100644, zipfile.ZIP_STORED, b"")
@@ -233,8 +259,7 @@ def test_the_archive_names_no_place_where_it_was_built(pyz):
 def build(folder: Path, python: str, umask: int) -> bytes:
     """Build the archive of a checkout with an interpreter that borrows this one's tools, and return its bytes."""
     tools = sysconfig.get_path("purelib")
-    code = ("import os, runpy, sys; os.umask(int(sys.argv.pop(1)))\n"
-            "runpy.run_path(sys.argv.pop(1), run_name='__main__')")
+    code = "import os, runpy, sys; os.umask(int(sys.argv.pop(1)))\nrunpy.run_path(sys.argv.pop(1), run_name='__main__')"
     target = folder / "witness.pyz"
     surroundings = environment(PYTHONPATH=tools, PYTHONDONTWRITEBYTECODE=1, SOURCE_DATE_EPOCH=0, TZ="Japan")
     said = run(python, "-c", code, umask, folder / "tests/tools/archive.py", target, cwd="/", env=surroundings)
@@ -250,8 +275,11 @@ def test_another_folder_umask_and_clock_give_the_same_bytes(pyz, checkout):
 
 @pytest.mark.parametrize("umask", [0o000, 0o027])
 def test_another_python_gives_the_same_bytes(pyz, checkout, umask):
-    others = {version: python for version, python in kit.pythons().items()
-              if version != f"{sys.version_info[0]}.{sys.version_info[1]}"}
+    others = {
+        version: python
+        for version, python in kit.pythons().items()
+        if version != f"{sys.version_info[0]}.{sys.version_info[1]}"
+    }
     if not others:
         pytest.skip("there is one Python only")
     # The oldest and the newest: what lies between them differs less.
@@ -274,20 +302,31 @@ def test_a_changed_module_is_another_build(pyz, checkout, tmp):
 def tracked() -> list[str]:
     """Return the files of the checkout, or of its copy without git, that are the project's own."""
     if (ROOT / ".git").exists():
-        listed = run("git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard",
-                     cwd=ROOT)
+        listed = run(
+            "git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT
+        )
         assert listed.status == 0, listed.stderr
         return [name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()]
     ignored = [line.strip("/\n") for line in (ROOT / ".gitignore").read_text().splitlines()]
     top = [name for name in os.listdir(ROOT) if not any(Path(name).match(pattern) for pattern in ignored)]
-    return [str(Path(folder, name).relative_to(ROOT)) for one in top for folder, _, names in os.walk(ROOT / one)
-            for name in names if "__pycache__" not in folder] + [name for name in top if (ROOT / name).is_file()]
+    return [
+        str(Path(folder, name).relative_to(ROOT))
+        for one in top
+        for folder, _, names in os.walk(ROOT / one)
+        for name in names
+        if "__pycache__" not in folder
+    ] + [name for name in top if (ROOT / name).is_file()]
 
 
 def test_the_top_level_holds_what_it_must_and_no_more():
     top = {name.partition("/")[0] for name in tracked()}
     assert {name for name in top if not name.startswith(".")} <= {
-        "pyproject.toml", "witness.py", "tests", "build.sh", "README.md"}
+        "pyproject.toml",
+        "witness.py",
+        "tests",
+        "build.sh",
+        "README.md",
+    }
     assert {"pyproject.toml", "witness.py", "tests", "build.sh", ".ci", ".gitignore"} <= top
 
 
@@ -365,8 +404,9 @@ def test_a_python_without_venv_is_one_line(checkout, bare, tmp):
     script(tmp / "bin/python3", f'case "$*" in *ensurepip*) exit 1;; esac; exec "{sys.executable}" "$@"')
     said = run("bash", checkout / "build.sh", env=surroundings)
     assert (said.status, said.stdout) == (69, "")
-    assert re.fullmatch(r"build\.sh: Python cannot make a virtual environment: .*apt-get install python3-venv\)\n",
-                        said.stderr)
+    assert re.fullmatch(
+        r"build\.sh: Python cannot make a virtual environment: .*apt-get install python3-venv\)\n", said.stderr
+    )
 
 
 def test_an_interpreter_asked_for_that_is_none_is_one_line(checkout, bare):
@@ -415,8 +455,16 @@ def suite(checkout, pyz):
 
     def call(text: str, *args, **changes) -> tuple[int, list[str]]:
         (checkout / "tests/test_made.py").write_text(text)
-        said = run(sys.executable, "-I", checkout / "tests/tools/suite.py", pyz, *args,
-                   env=environment(**changes), cwd="/", timeout=120)
+        said = run(
+            sys.executable,
+            "-I",
+            checkout / "tests/tools/suite.py",
+            pyz,
+            *args,
+            env=environment(**changes),
+            cwd="/",
+            timeout=120,
+        )
         return said.status, (said.stdout + said.stderr).splitlines()
 
     return call
@@ -489,7 +537,8 @@ def test_a_shard_that_dies_is_counted_and_cleaned_up_after(suite):
     assert (status, lines[-1]) == (1, "0 passed, 2 failed, 0 skipped")
     assert "suite: shard 1 ended with 0 before it could count" in lines
     assert [line.rpartition(" pid ")[0] for line in lines if "sleep 296" in line] == [
-        "suite: left running by tests/test_made.py::test_end (call):"]
+        "suite: left running by tests/test_made.py::test_end (call):"
+    ]
     assert sleeping(296) == []
 
 
@@ -516,8 +565,16 @@ def test_fine(rig):
 
 def test_the_environment_of_the_tests_leads_nowhere_else(pytestconfig):
     root = str(pytestconfig.witness_root)
-    paths = ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "TMPDIR", "TMUX_TMPDIR", "SHIV_ROOT",
-             "GIT_CONFIG_GLOBAL")
+    paths = (
+        "HOME",
+        "XDG_CONFIG_HOME",
+        "XDG_CACHE_HOME",
+        "XDG_STATE_HOME",
+        "TMPDIR",
+        "TMUX_TMPDIR",
+        "SHIV_ROOT",
+        "GIT_CONFIG_GLOBAL",
+    )
     assert [name for name in paths if not os.environ[name].startswith(root + "/")] == []
     foreign = re.compile("WITNESS_|TMUX$|TMUX_PANE$|GT_|BD_|BEADS_|GIT_(DIR|WORK_TREE|INDEX_FILE)$|PYTHON|PIP_|NOTIFY_")
     assert [name for name in os.environ if foreign.match(name)] == []

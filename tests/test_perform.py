@@ -78,15 +78,15 @@ def test_enter_is_not_pressed_where_the_agent_ended_after_the_paste(rig, station
     plain, dying = station, stand.make_station(rig, DyingAgentHost())
     agent = tmp / "agent.py"
     agent.write_text("import os, sys, time\nwhile not os.path.exists(sys.argv[1]): time.sleep(0.01)\n")
-    worker = rig.add_polecat("alpha", [shutil.which("bash"), "--norc", "-i"])
+    (tmp / "rc").write_text("bind -x '\"\\C-g\": touch after'\n")  # a key that does not end the line
+    worker = rig.add_polecat("alpha", [shutil.which("bash"), "--rcfile", str(tmp / "rc"), "-i"])
     target = f"={worker.session}:"
     rig.tmux.run("send-keys", "-t", target, f"{kit.PYTHON} {agent} {tmp / 'exit'}", "Enter")
     wait_for(lambda: pane_of(plain, "alpha").command.startswith("python"), 5, "the agent")
     outcome = nudge(dying, "alpha")
     assert (outcome.ok, outcome.detail) == (True, "unconfirmed: pasted, but the pane changed before Enter")
-    rig.tmux.run("send-keys", "-t", target, "C-c")
-    rig.tmux.run("send-keys", "-t", target, "touch after", "Enter")
-    wait_for((worker.path / "after").exists, 5, "the shell to run what we type")
+    rig.tmux.run("send-keys", "-t", target, "C-g")
+    wait_for((worker.path / "after").exists, 5, "the shell to have read all that was typed")
     assert not (worker.path / "canary").exists()
 
 

@@ -27,8 +27,14 @@ from witness import (
     report_tick,
 )
 
-POLECAT = {"name": "alpha", "state": "working", "issue": "de-1", "why": "its files change", "blockers": [],
-           "progress_age_s": 42.0}
+POLECAT = {
+    "name": "alpha",
+    "state": "working",
+    "issue": "de-1",
+    "why": "its files change",
+    "blockers": [],
+    "progress_age_s": 42.0,
+}
 
 
 def polecat(**changes) -> dict:
@@ -36,9 +42,14 @@ def polecat(**changes) -> dict:
 
 
 def status(*polecats, **changes) -> dict:
-    return {"verdict": "running", "daemon": {"pid": 7, "running": True, "version": "1", "last_tick_age_s": 3.0},
-            "rig": {"name": "demo", "path": "/rig"}, "polecats": list(polecats),
-            "queue": {"ready": 2, "spawnable": 1, "reason": None}, **changes}
+    return {
+        "verdict": "running",
+        "daemon": {"pid": 7, "running": True, "version": "1", "last_tick_age_s": 3.0},
+        "rig": {"name": "demo", "path": "/rig"},
+        "polecats": list(polecats),
+        "queue": {"ready": 2, "spawnable": 1, "reason": None},
+        **changes,
+    }
 
 
 # ---- tables ---------------------------------------------------------------------------------------------------------
@@ -46,9 +57,8 @@ def status(*polecats, **changes) -> dict:
 
 def test_columns_are_aligned_and_lines_end_without_blanks():
     assert render_table([("NAME", "N", "WHY"), ("a", 10, ""), ("longer", 1, "because of it")]) == (
-        "  NAME    N   WHY\n"
-        "  a       10\n"
-        "  longer  1   because of it")
+        "  NAME    N   WHY\n  a       10\n  longer  1   because of it"
+    )
 
 
 def test_a_table_without_rows_is_empty():
@@ -68,13 +78,39 @@ def test_every_column_begins_at_one_place(rows):
 
 
 def test_status_of_a_running_daemon():
-    text = render_status(status(
-        polecat(), polecat(name="b", state="stuck", issue=None, why="no progress for 40m", progress_age_s=2400.0,
-                           nudged_at="x", nudged_age_s=60.0, nudge_result="delivered to the pane"),
-        polecat(name="c", state="stuck", why="no progress for 2h00m", progress_age_s=7200.0, nudged_at="x",
-                nudged_age_s=5400.0, nudge_result="failed", escalated_at="x", escalated_age_s=3600.0),
-        polecat(name="d", state="requested", why="shutdown asked by demo/d", progress_age_s=None,
-                blockers=[{"kind": "modified", "evidence": "a.txt"}])))
+    text = render_status(
+        status(
+            polecat(),
+            polecat(
+                name="b",
+                state="stuck",
+                issue=None,
+                why="no progress for 40m",
+                progress_age_s=2400.0,
+                nudged_at="x",
+                nudged_age_s=60.0,
+                nudge_result="delivered to the pane",
+            ),
+            polecat(
+                name="c",
+                state="stuck",
+                why="no progress for 2h00m",
+                progress_age_s=7200.0,
+                nudged_at="x",
+                nudged_age_s=5400.0,
+                nudge_result="failed",
+                escalated_at="x",
+                escalated_age_s=3600.0,
+            ),
+            polecat(
+                name="d",
+                state="requested",
+                why="shutdown asked by demo/d",
+                progress_age_s=None,
+                blockers=[{"kind": "modified", "evidence": "a.txt"}],
+            ),
+        )
+    )
     assert text == (
         "witness running (pid 7, version 1), rig demo in /rig\n"
         "last look 3s ago\n"
@@ -83,39 +119,60 @@ def test_status_of_a_running_daemon():
         "  b      stuck      -      40m       no progress for 40m; nudged 1m ago (delivered to the pane)\n"
         "  c      stuck      de-1   2h00m     no progress for 2h00m; escalated 1h00m ago, waits for a person\n"
         "  d      requested  de-1   -         shutdown asked by demo/d; refused: modified: a.txt\n"
-        "queue: 2 ready, 1 spawnable\n")
+        "queue: 2 ready, 1 spawnable\n"
+    )
 
 
 def test_status_of_a_daemon_that_does_not_run_and_has_never_looked():
-    data = {"verdict": "not running", "daemon": {"pid": None, "running": False, "version": None},
-            "rig": {"name": "demo", "path": "/rig"}}
+    data = {
+        "verdict": "not running",
+        "daemon": {"pid": None, "running": False, "version": None},
+        "rig": {"name": "demo", "path": "/rig"},
+    }
     assert render_status(data) == "witness not running, rig demo in /rig\nno polecats\n"
 
 
 def test_status_names_pause_halt_and_what_is_degraded():
-    text = render_status(status(paused="a talk", halted="paused: a talk", ports={
-        "tmux": {"state": "degraded", "reason": "timed out"}, "git": {"state": "ok", "reason": None}}))
+    text = render_status(
+        status(
+            paused="a talk",
+            halted="paused: a talk",
+            ports={"tmux": {"state": "degraded", "reason": "timed out"}, "git": {"state": "ok", "reason": None}},
+        )
+    )
     assert "paused: a talk\nhalted: paused: a talk\ntmux degraded: timed out\nno polecats\n" in text
     assert "git" not in text
 
 
-@pytest.mark.parametrize(("queue", "line"), [
-    ({"ready": 3, "spawnable": 0, "reason": None}, "queue: 3 ready, 0 spawnable"),
-    ({"ready": 3, "spawnable": 2, "reason": "auto_spawn is off"}, "queue: 3 ready, 2 spawnable (auto_spawn is off)"),
-    ({"ready": None, "spawnable": None, "reason": "it hangs"}, "queue: unknown (it hangs)"),
-])
+@pytest.mark.parametrize(
+    ("queue", "line"),
+    [
+        ({"ready": 3, "spawnable": 0, "reason": None}, "queue: 3 ready, 0 spawnable"),
+        (
+            {"ready": 3, "spawnable": 2, "reason": "auto_spawn is off"},
+            "queue: 3 ready, 2 spawnable (auto_spawn is off)",
+        ),
+        ({"ready": None, "spawnable": None, "reason": "it hangs"}, "queue: unknown (it hangs)"),
+    ],
+)
 def test_the_queues_line(queue, line):
     assert render_status(status(queue=queue)).splitlines()[-1] == line
 
 
 def test_health_lists_what_was_done_or_would_be():
-    actions = [{"text": "nudge alpha (quiet)", "done": True, "detail": "delivered to the pane"},
-               {"text": "restart beta", "done": False, "detail": ""}]
+    actions = [
+        {"text": "nudge alpha (quiet)", "done": True, "detail": "delivered to the pane"},
+        {"text": "restart beta", "done": False, "detail": ""},
+    ]
     data = {"polecats": [polecat()], "actions": actions, "dry_run": False}
     assert render_health(data).splitlines()[2:] == [
-        "done: nudge alpha (quiet) - delivered to the pane", "failed: restart beta"]
+        "done: nudge alpha (quiet) - delivered to the pane",
+        "failed: restart beta",
+    ]
     assert render_health({**data, "dry_run": True}).splitlines()[2:] == [
-        "would nudge alpha (quiet)", "would restart beta"]
+        "would nudge alpha (quiet)",
+        "would restart beta",
+    ]
 
 
 def test_the_data_of_a_tick_can_be_rendered():
@@ -155,23 +212,40 @@ def test_a_state_without_a_colour_stays_plain():
 
 
 def test_shutdown_says_where_the_work_is_and_what_blocks():
-    data = {"polecats": [
-        {"name": "alpha", "result": "retired", "detail": "branch deleted", "ref": "refs/witness/retired/alpha/x",
-         "commit": "c0ffee" * 6, "branch": {"name": "polecat/alpha", "result": "deleted", "reason": "it is on main"}},
-        {"name": "beta", "result": "refused", "detail": "", "ref": None,
-         "blockers": [{"kind": "modified", "evidence": "a.txt", "remedy": "git commit -a"}]}]}
+    data = {
+        "polecats": [
+            {
+                "name": "alpha",
+                "result": "retired",
+                "detail": "branch deleted",
+                "ref": "refs/witness/retired/alpha/x",
+                "commit": "c0ffee" * 6,
+                "branch": {"name": "polecat/alpha", "result": "deleted", "reason": "it is on main"},
+            },
+            {
+                "name": "beta",
+                "result": "refused",
+                "detail": "",
+                "ref": None,
+                "blockers": [{"kind": "modified", "evidence": "a.txt", "remedy": "git commit -a"}],
+            },
+        ]
+    }
     assert render_shutdown(data) == (
         "alpha: retired - branch deleted\n"
         "  kept for ever under refs/witness/retired/alpha/x (c0ffeec0ffee); `recover alpha` brings it back\n"
         "  branch polecat/alpha: deleted, it is on main\n"
         "beta: refused\n"
         "  modified: a.txt\n"
-        "    clear it with: git commit -a\n")
+        "    clear it with: git commit -a\n"
+    )
 
 
 def test_spawn_lists_issues_or_says_why_there_is_nothing():
-    rows = [{"id": "de-1", "result": "spawned", "polecat": "de-1", "reason": None},
-            {"id": "de-12", "result": "failed", "polecat": None, "reason": "no such command"}]
+    rows = [
+        {"id": "de-1", "result": "spawned", "polecat": "de-1", "reason": None},
+        {"id": "de-12", "result": "failed", "polecat": None, "reason": "no such command"},
+    ]
     assert render_spawn({"issues": rows}) == "de-1   spawned  de-1\nde-12  failed   -     no such command\n"
     assert render_spawn({"issues": [], "reason": "auto_spawn is off"}) == "nothing to spawn: auto_spawn is off\n"
     assert render_spawn({"issues": []}) == "nothing to spawn: no issue is ready\n"
@@ -179,17 +253,21 @@ def test_spawn_lists_issues_or_says_why_there_is_nothing():
 
 def test_issues_are_listed_with_their_reason_and_the_bad_lines():
     row = {"id": "de-1", "status": "open", "priority": 2, "title": "t", "spawnable": True, "reason": None}
-    data = {"issues": [row, {**row, "id": "de-2", "spawnable": False, "reason": "its status is closed"}],
-            "bad_lines": ["line 3: no JSON object"]}
+    data = {
+        "issues": [row, {**row, "id": "de-2", "spawnable": False, "reason": "its status is closed"}],
+        "bad_lines": ["line 3: no JSON object"],
+    }
     assert render_issues(data) == (
-        "de-1  open  P2  t  spawnable\nde-2  open  P2  t  its status is closed\nissues.jsonl line 3: no JSON object\n")
+        "de-1  open  P2  t  spawnable\nde-2  open  P2  t  its status is closed\nissues.jsonl line 3: no JSON object\n"
+    )
     assert render_issues({"issues": []}) == "no issues; `witness add TITLE` makes one\n"
 
 
 def test_retired_messages_and_events():
     row = {"name": "a", "issue": None, "at": "2025", "commit": None, "branch": "", "ref": "refs/a"}
     assert render_retired({"retired": [row]}) == (
-        "NAME  ISSUE  AT    COMMIT  BRANCH  REF\na     -      2025          -       refs/a\n")
+        "NAME  ISSUE  AT    COMMIT  BRANCH  REF\na     -      2025          -       refs/a\n"
+    )
     assert render_retired({"retired": []}) == "nobody was retired\n"
     mail = {"id": "m1", "from": "demo/a", "at": "2025", "subject": "s", "body": "one\ntwo"}
     assert render_messages({"messages": [mail]}) == "m1\n  from demo/a at 2025\n  s\n    one\n    two\n"
@@ -214,9 +292,24 @@ def test_json_of_a_branch_that_is_no_utf_8_can_be_written():
 
 
 HOSTILE = st.one_of(
-    st.sampled_from(["\x1b[2J\x1b[31mred", "a\rb", "two\nlines", "\x9b31m", "bell\x07", "\x00", "tab\there", "a\u202eb",
-                     "\udcff", "\x1b]0;title\x07", "\u2028", "\x85"]),
-    st.text(max_size=20))
+    st.sampled_from(
+        [
+            "\x1b[2J\x1b[31mred",
+            "a\rb",
+            "two\nlines",
+            "\x9b31m",
+            "bell\x07",
+            "\x00",
+            "tab\there",
+            "a\u202eb",
+            "\udcff",
+            "\x1b]0;title\x07",
+            "\u2028",
+            "\x85",
+        ]
+    ),
+    st.text(max_size=20),
+)
 
 
 def plain(text: str) -> bool:
@@ -234,22 +327,51 @@ def spoilt(data, draw):
 
 
 ANSWERS = {
-    "status": (render_status, status(
-        polecat(nudged_at="x", nudged_age_s=1.0, nudge_result="r"), polecat(escalated_at="x", escalated_age_s=1.0),
-        polecat(blockers=[{"kind": "k", "evidence": "e"}]), paused="p", halted="h",
-        ports={"tmux": {"state": "degraded", "reason": "r"}}, queue={"ready": 1, "spawnable": 1, "reason": "r"})),
-    "health": (render_health, {"polecats": [polecat()], "dry_run": False,
-                               "actions": [{"text": "t", "done": True, "detail": "d"}]}),
-    "shutdown": (render_shutdown, {"polecats": [
-        {"name": "n", "result": "r", "detail": "d", "ref": "f", "commit": "c",
-         "branch": {"name": "n", "result": "r", "reason": "s"},
-         "blockers": [{"kind": "k", "evidence": "e", "remedy": "r"}]}]}),
+    "status": (
+        render_status,
+        status(
+            polecat(nudged_at="x", nudged_age_s=1.0, nudge_result="r"),
+            polecat(escalated_at="x", escalated_age_s=1.0),
+            polecat(blockers=[{"kind": "k", "evidence": "e"}]),
+            paused="p",
+            halted="h",
+            ports={"tmux": {"state": "degraded", "reason": "r"}},
+            queue={"ready": 1, "spawnable": 1, "reason": "r"},
+        ),
+    ),
+    "health": (
+        render_health,
+        {"polecats": [polecat()], "dry_run": False, "actions": [{"text": "t", "done": True, "detail": "d"}]},
+    ),
+    "shutdown": (
+        render_shutdown,
+        {
+            "polecats": [
+                {
+                    "name": "n",
+                    "result": "r",
+                    "detail": "d",
+                    "ref": "f",
+                    "commit": "c",
+                    "branch": {"name": "n", "result": "r", "reason": "s"},
+                    "blockers": [{"kind": "k", "evidence": "e", "remedy": "r"}],
+                }
+            ]
+        },
+    ),
     "spawn": (render_spawn, {"issues": [{"id": "i", "result": "r", "polecat": "p", "reason": "s"}]}),
     "nothing": (render_spawn, {"issues": [], "reason": "r"}),
-    "issues": (render_issues, {"bad_lines": ["b"], "issues": [
-        {"id": "i", "status": "s", "priority": 1, "title": "t", "spawnable": False, "reason": "r"}]}),
-    "retired": (render_retired, {"retired": [
-        {"name": "n", "issue": "i", "at": "a", "commit": "c", "branch": "b", "ref": "r"}]}),
+    "issues": (
+        render_issues,
+        {
+            "bad_lines": ["b"],
+            "issues": [{"id": "i", "status": "s", "priority": 1, "title": "t", "spawnable": False, "reason": "r"}],
+        },
+    ),
+    "retired": (
+        render_retired,
+        {"retired": [{"name": "n", "issue": "i", "at": "a", "commit": "c", "branch": "b", "ref": "r"}]},
+    ),
     "messages": (render_messages, {"messages": [{"id": "i", "from": "f", "at": "a", "subject": "s", "body": "b"}]}),
     "event": (render_event, {"at": "a", "kind": "k", "subject": "s", "text": "t"}),
 }

@@ -48,8 +48,21 @@ from witness import (
 )
 
 # The keys of `status`, as they are promised to scripts.
-POLECAT_KEYS = {"name", "state", "issue", "branch", "session", "instance", "progress_at", "progress_age_s", "nudged_at",
-                "escalated_at", "screen", "blockers", "next"}
+POLECAT_KEYS = {
+    "name",
+    "state",
+    "issue",
+    "branch",
+    "session",
+    "instance",
+    "progress_at",
+    "progress_age_s",
+    "nudged_at",
+    "escalated_at",
+    "screen",
+    "blockers",
+    "next",
+}
 
 
 def shown(world: World, **observe) -> dict:
@@ -121,12 +134,18 @@ def test_status_names_pause_halt_strangers_and_what_waits():
     assert data["expected_by_at"] == rfc3339(T0 + HOUR)
 
 
-@pytest.mark.parametrize(("port", "track", "expected"), [
-    (Port(version="3.3a"), None, {"state": "ok", "version": "3.3a", "reason": None}),
-    (Port(state=UNKNOWN, reason="hangs"), PortTrack(since_at=T0, reason="hung"),
-     {"state": "degraded", "version": None, "reason": "hangs", "since": rfc3339(T0)}),
-    (Port(state=ABSENT, reason="not set"), None, {"state": "absent", "version": None, "reason": "not set"}),
-])
+@pytest.mark.parametrize(
+    ("port", "track", "expected"),
+    [
+        (Port(version="3.3a"), None, {"state": "ok", "version": "3.3a", "reason": None}),
+        (
+            Port(state=UNKNOWN, reason="hangs"),
+            PortTrack(since_at=T0, reason="hung"),
+            {"state": "degraded", "version": None, "reason": "hangs", "since": rfc3339(T0)},
+        ),
+        (Port(state=ABSENT, reason="not set"), None, {"state": "absent", "version": None, "reason": "not set"}),
+    ],
+)
 def test_a_port_is_ok_degraded_or_absent(port, track, expected):
     assert report_port("tmux", port, Memory(ports={"tmux": track} if track else {})) == expected
 
@@ -139,27 +158,55 @@ def next_of(state: str, track=None, memory=None, config=None, seen=None, **verdi
     return report_polecat("alpha", seen, decision, settings(**(config or {})))["next"]
 
 
-@pytest.mark.parametrize(("given", "expected"), [
-    pytest.param({"state": "working"}, ("nudge", T0 + 30 * MIN), id="working"),
-    pytest.param({"state": "busy"}, ("nudge", T0 + 30 * MIN), id="busy"),
-    pytest.param({"state": "working", "track": make_track(reset_at=T0 + HOUR)}, ("nudge", T0 + 90 * MIN), id="reset"),
-    pytest.param({"state": "stuck", "track": make_track(last_nudge_at=T0)}, ("nudge", T0 + 5 * MIN), id="early"),
-    pytest.param({"state": "stuck", "track": make_track(nudged_at=T0, quiet_from_at=T0)}, ("escalate", T0 + HOUR),
-                 id="nudged"),
-    pytest.param({"state": "stuck", "track": make_track(nudged_at=T0, quiet_from_at=T0, escalated_at=T0)},
-                 ("wait for a person", None), id="escalated"),
-    pytest.param({"state": "dead"}, None, id="dead-is-reported"),
-    pytest.param({"state": "dead", "config": {"on_dead": "restart"}, "issue": "de-1"}, ("restart", None), id="restart"),
-    pytest.param({"state": "dead", "config": {"on_dead": "restart"}}, None, id="nothing-to-restart-for"),
-    pytest.param({"state": "dead", "config": {"on_dead": "restart"}, "issue": "de-9"}, None, id="issue-not-open"),
-    pytest.param({"state": "dead", "config": {"on_dead": "restart", "max_restarts": 0}, "issue": "de-1"}, None,
-                 id="no-more-restarts"),
-    pytest.param({"state": "requested", "memory": Memory(requests={
-        "alpha": Request(name="alpha", sender="x", at=T0, next_at=T0 + 60)})}, ("retire", T0 + 60), id="requested"),
-    pytest.param({"state": "requested", "memory": Memory(retirements={
-        "alpha": Retirement(name="alpha", id="alpha/x", at=T0, next_at=T0 + 90)})}, ("retire", T0 + 90), id="failed"),
-    *(pytest.param({"state": state}, None, id=state) for state in ("unknown", "held", "idle", "starting")),
-])
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param({"state": "working"}, ("nudge", T0 + 30 * MIN), id="working"),
+        pytest.param({"state": "busy"}, ("nudge", T0 + 30 * MIN), id="busy"),
+        pytest.param(
+            {"state": "working", "track": make_track(reset_at=T0 + HOUR)}, ("nudge", T0 + 90 * MIN), id="reset"
+        ),
+        pytest.param({"state": "stuck", "track": make_track(last_nudge_at=T0)}, ("nudge", T0 + 5 * MIN), id="early"),
+        pytest.param(
+            {"state": "stuck", "track": make_track(nudged_at=T0, quiet_from_at=T0)},
+            ("escalate", T0 + HOUR),
+            id="nudged",
+        ),
+        pytest.param(
+            {"state": "stuck", "track": make_track(nudged_at=T0, quiet_from_at=T0, escalated_at=T0)},
+            ("wait for a person", None),
+            id="escalated",
+        ),
+        pytest.param({"state": "dead"}, None, id="dead-is-reported"),
+        pytest.param(
+            {"state": "dead", "config": {"on_dead": "restart"}, "issue": "de-1"}, ("restart", None), id="restart"
+        ),
+        pytest.param({"state": "dead", "config": {"on_dead": "restart"}}, None, id="nothing-to-restart-for"),
+        pytest.param({"state": "dead", "config": {"on_dead": "restart"}, "issue": "de-9"}, None, id="issue-not-open"),
+        pytest.param(
+            {"state": "dead", "config": {"on_dead": "restart", "max_restarts": 0}, "issue": "de-1"},
+            None,
+            id="no-more-restarts",
+        ),
+        pytest.param(
+            {
+                "state": "requested",
+                "memory": Memory(requests={"alpha": Request(name="alpha", sender="x", at=T0, next_at=T0 + 60)}),
+            },
+            ("retire", T0 + 60),
+            id="requested",
+        ),
+        pytest.param(
+            {
+                "state": "requested",
+                "memory": Memory(retirements={"alpha": Retirement(name="alpha", id="alpha/x", at=T0, next_at=T0 + 90)}),
+            },
+            ("retire", T0 + 90),
+            id="failed",
+        ),
+        *(pytest.param({"state": state}, None, id=state) for state in ("unknown", "held", "idle", "starting")),
+    ],
+)
 def test_what_comes_next_for_a_worker_and_when(given, expected):
     due = {"action": expected[0], "due_at": rfc3339(expected[1]) if expected[1] else None} if expected else None
     assert next_of(**given) == due
@@ -188,15 +235,22 @@ def test_a_few_bad_lines_are_named():
     assert data["queue"]["bad_lines"] == [f"line {number}: no" for number in range(5)]
 
 
-ISSUES = (make_issue("de-3", status="closed"), make_issue("de-2", type="epic", priority=1),
-          make_issue("de-1", priority=2), make_issue("de-0", priority=0, assignee="tess"))
+ISSUES = (
+    make_issue("de-3", status="closed"),
+    make_issue("de-2", type="epic", priority=1),
+    make_issue("de-1", priority=2),
+    make_issue("de-0", priority=0, assignee="tess"),
+)
 
 
 def test_issues_are_listed_in_the_queues_order_each_with_its_first_reason():
     rows = report_issues(make_seen(issues=ISSUES), Memory(), settings(), {})
     assert [(row["id"], row["spawnable"], row["reason"]) for row in rows] == [
-        ("de-0", False, "assigned to tess"), ("de-2", False, "its type is epic (skip_types)"), ("de-1", True, None),
-        ("de-3", False, "its status is closed")]
+        ("de-0", False, "assigned to tess"),
+        ("de-2", False, "its type is epic (skip_types)"),
+        ("de-1", True, None),
+        ("de-3", False, "its status is closed"),
+    ]
     assert set(rows[0]) == {"id", "title", "status", "priority", "spawnable", "reason"}
 
 
@@ -213,14 +267,17 @@ def test_filters_do_not_count_for_a_spawn_by_hand():
 # ---- actions and ages -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("action", "polecat", "issue"), [
-    (Nudge(subject="alpha", text="go on", pane=make_pane(), why="quiet"), "alpha", None),
-    (Retire(subject="alpha", retirement=Retirement(name="alpha", id="alpha/x", at=T0)), "alpha", None),
-    (StartSpawn(subject="de-1", issue=make_issue(), name="de-1"), None, "de-1"),
-    (EndSpawn(subject="de-1", sight=SpawnSight(alive=False)), None, "de-1"),
-    (CheckMerged(subject="de-1", claim=make_claim()), None, "de-1"),
-    (AckMail(subject="m1"), None, None),
-])
+@pytest.mark.parametrize(
+    ("action", "polecat", "issue"),
+    [
+        (Nudge(subject="alpha", text="go on", pane=make_pane(), why="quiet"), "alpha", None),
+        (Retire(subject="alpha", retirement=Retirement(name="alpha", id="alpha/x", at=T0)), "alpha", None),
+        (StartSpawn(subject="de-1", issue=make_issue(), name="de-1"), None, "de-1"),
+        (EndSpawn(subject="de-1", sight=SpawnSight(alive=False)), None, "de-1"),
+        (CheckMerged(subject="de-1", claim=make_claim()), None, "de-1"),
+        (AckMail(subject="m1"), None, None),
+    ],
+)
 def test_an_action_is_reported_with_whom_it_is_about_and_why(action, polecat, issue):
     (row,) = report_actions([action])
     assert (row["kind"], row["polecat"], row["issue"]) == (type(action).__name__, polecat, issue)

@@ -75,16 +75,21 @@ def test_the_worker_itself_and_trusted_senders_are_believed(sender):
     assert len(world.retired) == 1
 
 
-@pytest.mark.parametrize(("subject", "body", "sender", "event"), [
-    pytest.param(ASK, "Polecat: alpha", "demo/beta", "demo/beta may not ask for alpha", id="forged-by-another-worker"),
-    pytest.param(ASK, "Polecat: alpha", "other/alpha", "other/alpha may not ask for alpha", id="another-rig"),
-    pytest.param(ASK, "Polecat: alpha", "", "nobody may not ask for alpha", id="no-sender"),
-    pytest.param(ASK, "", "demo/alpha", "it names no polecat", id="no-name"),
-    pytest.param(ASK, "Polecat:", "demo/alpha", "'' is no polecat's name", id="empty-name"),
-    pytest.param(ASK, "Polecat: ../alpha", "demo/alpha", "'../alpha' is no polecat's name", id="a-path"),
-    pytest.param(ASK, "Polecat: mayor", "mayor", "'mayor' is no polecat's name", id="no-worker"),
-    pytest.param("LIFECYCLE: Shutdown beta", "Polecat: alpha", "demo/alpha", "it names several polecats", id="two"),
-])
+@pytest.mark.parametrize(
+    ("subject", "body", "sender", "event"),
+    [
+        pytest.param(
+            ASK, "Polecat: alpha", "demo/beta", "demo/beta may not ask for alpha", id="forged-by-another-worker"
+        ),
+        pytest.param(ASK, "Polecat: alpha", "other/alpha", "other/alpha may not ask for alpha", id="another-rig"),
+        pytest.param(ASK, "Polecat: alpha", "", "nobody may not ask for alpha", id="no-sender"),
+        pytest.param(ASK, "", "demo/alpha", "it names no polecat", id="no-name"),
+        pytest.param(ASK, "Polecat:", "demo/alpha", "'' is no polecat's name", id="empty-name"),
+        pytest.param(ASK, "Polecat: ../alpha", "demo/alpha", "'../alpha' is no polecat's name", id="a-path"),
+        pytest.param(ASK, "Polecat: mayor", "mayor", "'mayor' is no polecat's name", id="no-worker"),
+        pytest.param("LIFECYCLE: Shutdown beta", "Polecat: alpha", "demo/alpha", "it names several polecats", id="two"),
+    ],
+)
 def test_a_request_that_cannot_be_believed_is_archived_with_an_event(subject, body, sender, event):
     world = world_with("alpha", "beta")
     mail = world.mail(subject, body, sender)
@@ -366,8 +371,16 @@ def test_a_refusal_after_the_worker_was_ended_is_escalated_at_once():
 def test_a_late_refusal_without_a_request_is_escalated_too():
     """The memory was lost and the retirement taken up from git's refs: nobody else is left to tell."""
     draft = make_draft(memory=Memory(retirements={"alpha": Retirement(name="alpha", id="alpha/x", at=T0)}))
-    settle_retirement(draft, Outcome(kind="retire", subject="alpha", ok=False, at=T0, data={
-        "result": "refused", "escalate": True, "blockers": [list(DIRT)]}))
+    settle_retirement(
+        draft,
+        Outcome(
+            kind="retire",
+            subject="alpha",
+            ok=False,
+            at=T0,
+            data={"result": "refused", "escalate": True, "blockers": [list(DIRT)]},
+        ),
+    )
     assert [matter.cause for matter in draft.memory.escalations.values()] == ["refused"]
 
 
@@ -418,17 +431,30 @@ def draft_with(step: str | None, **seen):
     return make_draft(make_seen(make_sighting(), **seen), memory)
 
 
-@pytest.mark.parametrize("seen", [
-    pytest.param({"holds": {"alpha": "mine"}}, id="hold"),
-    pytest.param({"paused": "a talk"}, id="pause"),
-    pytest.param({"ports": {"tmux": Port(state=UNKNOWN)}}, id="tmux-unknown"),
-    pytest.param({"ports": {"git": Port(state=UNKNOWN)}}, id="git-unknown"),
-    pytest.param({"only": ("beta",)}, id="another-named"),
-])
-@pytest.mark.parametrize(("step", "goes_on"), [
-    (None, False), ("verify", False), ("preserve", False), ("quiesce", True), ("move", True), ("decide", True),
-    ("remove", True), ("branch", True), ("close", True),
-])
+@pytest.mark.parametrize(
+    "seen",
+    [
+        pytest.param({"holds": {"alpha": "mine"}}, id="hold"),
+        pytest.param({"paused": "a talk"}, id="pause"),
+        pytest.param({"ports": {"tmux": Port(state=UNKNOWN)}}, id="tmux-unknown"),
+        pytest.param({"ports": {"git": Port(state=UNKNOWN)}}, id="git-unknown"),
+        pytest.param({"only": ("beta",)}, id="another-named"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("step", "goes_on"),
+    [
+        (None, False),
+        ("verify", False),
+        ("preserve", False),
+        ("quiesce", True),
+        ("move", True),
+        ("decide", True),
+        ("remove", True),
+        ("branch", True),
+        ("close", True),
+    ],
+)
 def test_a_retirement_is_stopped_before_quiesce_and_never_after(seen, step, goes_on):
     """Once quiesce is recorded the worker may have been ended: only the rest brings its work to safety."""
     draft = draft_with(step, **seen)
@@ -443,11 +469,16 @@ def test_nothing_stops_it_otherwise():
         assert words(draft.actions) == ["Retire alpha"]
 
 
-@pytest.mark.parametrize("sighting", [
-    pytest.param(Sighting(name="alpha", worktree=make_sighting().worktree, session=UNKNOWN), id="unknown"),
-    pytest.param(Sighting(name="alpha", worktree=make_sighting().worktree, session=ABSENT, process_lives=True),
-                 id="its-process-lives"),
-])
+@pytest.mark.parametrize(
+    "sighting",
+    [
+        pytest.param(Sighting(name="alpha", worktree=make_sighting().worktree, session=UNKNOWN), id="unknown"),
+        pytest.param(
+            Sighting(name="alpha", worktree=make_sighting().worktree, session=ABSENT, process_lives=True),
+            id="its-process-lives",
+        ),
+    ],
+)
 def test_no_retirement_begins_on_a_session_that_is_not_known(sighting):
     draft = draft_with(None).seen.but(sightings={"alpha": sighting})
     draft = make_draft(draft, draft_with(None).memory)
@@ -597,17 +628,20 @@ def test_a_retirement_records_what_it_is_about():
     assert (record.instance, record.step) == ("100.1.1749992800", "verify")
 
 
-@pytest.mark.parametrize(("branch", "claimed", "expected"), [
-    ("polecat/alpha", None, "polecat/alpha"),
-    ("polecat/alpha-2", None, "polecat/alpha-2"),
-    ("polecat/alpha/de-1@x", None, "polecat/alpha/de-1@x"),
-    ("polecat/alphabet", None, ""),
-    ("polecat/beta", None, ""),
-    ("main", None, ""),
-    ("", None, ""),
-    ("feature", "feature", "feature"),
-    ("main", "feature", ""),
-])
+@pytest.mark.parametrize(
+    ("branch", "claimed", "expected"),
+    [
+        ("polecat/alpha", None, "polecat/alpha"),
+        ("polecat/alpha-2", None, "polecat/alpha-2"),
+        ("polecat/alpha/de-1@x", None, "polecat/alpha/de-1@x"),
+        ("polecat/alphabet", None, ""),
+        ("polecat/beta", None, ""),
+        ("main", None, ""),
+        ("", None, ""),
+        ("feature", "feature", "feature"),
+        ("main", "feature", ""),
+    ],
+)
 def test_only_the_recorded_branch_or_one_of_its_name_may_be_deleted(branch, claimed, expected):
     sighting = make_sighting("alpha", {"branch": branch})
     claims = {"de-1": make_claim("de-1", name="alpha", branch=claimed)} if claimed else {}

@@ -207,6 +207,38 @@ def test_every_verdict_has_its_status(verdict):
     assert w.VERDICT_STATUS[verdict] == {"running": 0, "dead": 1, "not running": 3, "hanging": 4, "unknown": 4}[verdict]
 
 
+@pytest.mark.parametrize(
+    ("verdict", "status", "running"),
+    [("running", 0, True), ("dead", 1, False), ("not running", 3, False), ("hanging", 4, True), ("unknown", 4, False)],
+)
+def test_status_says_each_verdict_alike_in_text_and_data(rig, monkeypatch, capsys, verdict, status, running):
+    monkeypatch.chdir(rig.path)
+    rig.state.mkdir(mode=0o700)
+    stamps = {"last_tick_at": "2001-01-01T00:00:00Z", "expected_by_at": "2001-01-01T00:01:00Z"}
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as daemon:
+        note = {"pid": daemon.pid, "start_time": kit.start_time(daemon.pid), "version": "1"}
+        if verdict != "not running":
+            (rig.state / "witness.pid").write_text(json.dumps(note))
+        if verdict == "unknown":
+            os.symlink("witness.lock", rig.state / "witness.lock")
+        if verdict == "hanging":
+            (rig.state / "witness-view.json").write_text(json.dumps({"pid": daemon.pid, **stamps}))
+        fd = w.take_lock(str(rig.state / "witness.lock")) if running else None
+        try:
+            statuses = [w.main(["status"]), w.main(["status", "--json"])]
+        finally:
+            daemon.kill()
+            if fd is not None:
+                os.close(fd)
+    text, _, rest = capsys.readouterr().out.rpartition("\n{")
+    data = json.loads("{" + rest)
+    assert statuses == [status, status]
+    assert text.startswith(f"witness {verdict}" + (f" (pid {note['pid']}, version 1)" if running else ""))
+    assert (data["ok"], data["verdict"], data["daemon"]["running"]) == (status == 0, verdict, running)
+    assert data.keys() >= KEYS
+    assert data["daemon"]["pid"] == (None if verdict == "not running" else note["pid"])
+
+
 def test_lock_that_cannot_be_asked_is_unknown(witness, rig):
     rig.state.mkdir(mode=0o700)
     os.symlink("witness.lock", rig.state / "witness.lock")  # a ring of links

@@ -64,42 +64,50 @@ def started(world: World) -> list[str]:
 # ---- why an issue is no work, is filtered, is attended --------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("changes", "expected"), [
-    pytest.param({}, "", id="ready"),
-    pytest.param({"status": "in_progress"}, "its status is in_progress", id="status"),
-    pytest.param({"status": "closed"}, "its status is closed", id="closed"),
-    pytest.param({"blocked_by": ("de-2",)}, "blocked by de-2", id="blocked"),
-    pytest.param({"blocked_by": ("de-3",)}, "", id="blocker-closed"),
-    pytest.param({"blocked_by": ("de-9",)}, "blocked by de-9, which is not in the queue", id="blocker-unknown"),
-    pytest.param({"parents": ("de-4",)}, "blocked by de-2", id="parent-blocked"),
-    pytest.param({"deferred_until": rfc3339(T0 + 1)}, "deferred until 2025-06-15T15:06:41.000Z", id="deferred"),
-    pytest.param({"deferred_until": rfc3339(T0)}, "", id="deferred-till-now"),
-    pytest.param({"deferred_until": "soon"}, "deferred until soon", id="deferred-nobody-knows-how-long"),
-    pytest.param({"assignee": "tess"}, "assigned to tess", id="assigned"),
-])
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({}, "", id="ready"),
+        pytest.param({"status": "in_progress"}, "its status is in_progress", id="status"),
+        pytest.param({"status": "closed"}, "its status is closed", id="closed"),
+        pytest.param({"blocked_by": ("de-2",)}, "blocked by de-2", id="blocked"),
+        pytest.param({"blocked_by": ("de-3",)}, "", id="blocker-closed"),
+        pytest.param({"blocked_by": ("de-9",)}, "blocked by de-9, which is not in the queue", id="blocker-unknown"),
+        pytest.param({"parents": ("de-4",)}, "blocked by de-2", id="parent-blocked"),
+        pytest.param({"deferred_until": rfc3339(T0 + 1)}, "deferred until 2025-06-15T15:06:41.000Z", id="deferred"),
+        pytest.param({"deferred_until": rfc3339(T0)}, "", id="deferred-till-now"),
+        pytest.param({"deferred_until": "soon"}, "deferred until soon", id="deferred-nobody-knows-how-long"),
+        pytest.param({"assignee": "tess"}, "assigned to tess", id="assigned"),
+    ],
+)
 def test_why_an_issue_is_not_ready(changes, expected):
     others = (make_issue("de-2"), make_issue("de-3", status="closed"), make_issue("de-4", blocked_by=("de-2",)))
     issue = make_issue(**changes)
     assert why_not_ready(issue, T0, {one.id: one for one in (issue, *others)}) == expected
 
 
-@pytest.mark.parametrize(("changes", "config", "expected"), [
-    pytest.param({}, {}, "", id="task"),
-    pytest.param({"type": "bug"}, {}, "", id="bug"),
-    pytest.param({"type": "shape-of-things"}, {}, "", id="a-type-of-ones-own"),
-    *(pytest.param({"type": kind}, {}, f"its type is {kind} (skip_types)", id=kind) for kind in
-      "epic message merge-request gate molecule agent role rig convoy slot escalation".split()),
-    pytest.param({"type": "epic"}, {"skip_types": ()}, "", id="nothing-skipped"),
-    pytest.param({"labels": ("x", "gt:rig")}, {}, "its label gt:rig marks it as no work", id="gt-label"),
-    pytest.param({"aside": "pinned"}, {}, "it is pinned", id="aside"),
-    pytest.param({}, {"issue_prefix": "de-"}, "", id="prefix"),
-    pytest.param({}, {"issue_prefix": "fe-"}, "its id does not begin with fe- (issue_prefix)", id="another-prefix"),
-    pytest.param({"labels": ("a", "b")}, {"labels": ("a", "b")}, "", id="labels"),
-    pytest.param({"labels": ("a",)}, {"labels": ("a", "b")}, "it lacks the label b (labels)", id="a-label-missing"),
-    pytest.param({"parents": ("ep-2",)}, {"epic_id": "ep-1"}, "", id="grandchild-of-the-epic"),
-    pytest.param({}, {"epic_id": "ep-1"}, "it is no child of ep-1 (epic_id)", id="no-child-of-the-epic"),
-    pytest.param({"id": "ep-1"}, {"epic_id": "ep-1"}, "it is no child of ep-1 (epic_id)", id="the-epic-itself"),
-])
+@pytest.mark.parametrize(
+    ("changes", "config", "expected"),
+    [
+        pytest.param({}, {}, "", id="task"),
+        pytest.param({"type": "bug"}, {}, "", id="bug"),
+        pytest.param({"type": "shape-of-things"}, {}, "", id="a-type-of-ones-own"),
+        *(
+            pytest.param({"type": kind}, {}, f"its type is {kind} (skip_types)", id=kind)
+            for kind in "epic message merge-request gate molecule agent role rig convoy slot escalation".split()
+        ),
+        pytest.param({"type": "epic"}, {"skip_types": ()}, "", id="nothing-skipped"),
+        pytest.param({"labels": ("x", "gt:rig")}, {}, "its label gt:rig marks it as no work", id="gt-label"),
+        pytest.param({"aside": "pinned"}, {}, "it is pinned", id="aside"),
+        pytest.param({}, {"issue_prefix": "de-"}, "", id="prefix"),
+        pytest.param({}, {"issue_prefix": "fe-"}, "its id does not begin with fe- (issue_prefix)", id="another-prefix"),
+        pytest.param({"labels": ("a", "b")}, {"labels": ("a", "b")}, "", id="labels"),
+        pytest.param({"labels": ("a",)}, {"labels": ("a", "b")}, "it lacks the label b (labels)", id="a-label-missing"),
+        pytest.param({"parents": ("ep-2",)}, {"epic_id": "ep-1"}, "", id="grandchild-of-the-epic"),
+        pytest.param({}, {"epic_id": "ep-1"}, "it is no child of ep-1 (epic_id)", id="no-child-of-the-epic"),
+        pytest.param({"id": "ep-1"}, {"epic_id": "ep-1"}, "it is no child of ep-1 (epic_id)", id="the-epic-itself"),
+    ],
+)
 def test_why_an_issue_is_filtered(changes, config, expected):
     issue = make_issue(**changes)
     others = (make_issue("ep-1"), make_issue("ep-2", parents=("ep-1",)))
@@ -111,36 +119,82 @@ def named(name: str, **tree) -> dict:
     return {name: Sighting(name=name, worktree=make_tree(name, **tree), session=ABSENT)}
 
 
-@pytest.mark.parametrize(("claim", "there", "memory", "expected"), [
-    pytest.param(None, {}, {}, "", id="unattended"),
-    pytest.param(make_claim(), named("de-1"), {}, "worked on by de-1", id="working"),
-    pytest.param(make_claim(state="claimed"), named("de-1"), {}, "worked on by de-1", id="being-spawned"),
-    pytest.param(make_claim(), {}, {}, "worked on by de-1, which is gone; `spawn reset de-1` frees it", id="gone"),
-    pytest.param(make_claim(name="", actor=OTHER), {}, {},
-                 f"worked on by {OTHER}, which is gone; `spawn reset de-1` frees it", id="another-hosts"),
-    pytest.param(make_claim(state="handed-over"), {}, {},
-                 "handed over by de-1: polecat/de-1 waits to be merged; `spawn reset` frees it", id="handed-over"),
-    pytest.param(make_claim(state="failed", actor=OTHER), {}, {}, f"claimed by {OTHER}", id="failed-but-another-hosts"),
-    pytest.param(make_claim(state="failed"), named("de-1"), {}, "", id="residue-of-a-failed-attempt"),
-    pytest.param(make_claim(state="failed"), named("de-1", record={"issue": "de-1"}), {}, "", id="residue-with-record"),
-    pytest.param(make_claim(state="released"), {}, {}, "", id="released"),
-    pytest.param(make_claim(state="closed"), {}, {}, "", id="closed-and-reopened"),
-    pytest.param(None, {}, {"issues": {"de-1": Effort(attempts=3, error="no")}},
-                 "failed 3 times (no); `spawn reset de-1` tries again", id="given-up"),
-    pytest.param(None, {}, {"issues": {"de-1": Effort(attempts=1, next_at=T0 + 90, error="no")}},
-                 "after a failure it waits 1m more (no)", id="waits-after-a-failure"),
-    pytest.param(None, {}, {"issues": {"de-1": Effort(attempts=2, next_at=T0, error="no")}}, "", id="waited"),
-    pytest.param(None, named("de-1"), {}, "a worktree of its name is there: de-1", id="worktree"),
-    pytest.param(None, named("de-1-2"), {}, "a worktree of its name is there: de-1-2", id="second-worktree"),
-    pytest.param(None, named("other", branch="polecat/other/de-1@mx"), {}, "other works on it", id="branch"),
-    pytest.param(None, named("other", branch="polecat/other/de-12@mx"), {}, "", id="branch-of-another-issue"),
-    pytest.param(None, named("other", record={"issue": "de-1"}), {}, "other works on it", id="hand-made-by-its-record"),
-    pytest.param(make_claim(state="released"), named("de-1"), {}, "", id="residue-after-a-reset"),
-    pytest.param(make_claim(state="released"), named("de-1", branch="mine"), {},
-                 "a worktree of its name is there: de-1", id="released-and-another-there"),
-    pytest.param(None, {}, {"retirements": {"x": Retirement(name="x", id="x/1", at=T0, issue="de-1")}},
-                 "x, who had it, is being retired", id="being-retired"),
-])
+@pytest.mark.parametrize(
+    ("claim", "there", "memory", "expected"),
+    [
+        pytest.param(None, {}, {}, "", id="unattended"),
+        pytest.param(make_claim(), named("de-1"), {}, "worked on by de-1", id="working"),
+        pytest.param(make_claim(state="claimed"), named("de-1"), {}, "worked on by de-1", id="being-spawned"),
+        pytest.param(make_claim(), {}, {}, "worked on by de-1, which is gone; `spawn reset de-1` frees it", id="gone"),
+        pytest.param(
+            make_claim(name="", actor=OTHER),
+            {},
+            {},
+            f"worked on by {OTHER}, which is gone; `spawn reset de-1` frees it",
+            id="another-hosts",
+        ),
+        pytest.param(
+            make_claim(state="handed-over"),
+            {},
+            {},
+            "handed over by de-1: polecat/de-1 waits to be merged; `spawn reset` frees it",
+            id="handed-over",
+        ),
+        pytest.param(
+            make_claim(state="failed", actor=OTHER), {}, {}, f"claimed by {OTHER}", id="failed-but-another-hosts"
+        ),
+        pytest.param(make_claim(state="failed"), named("de-1"), {}, "", id="residue-of-a-failed-attempt"),
+        pytest.param(
+            make_claim(state="failed"), named("de-1", record={"issue": "de-1"}), {}, "", id="residue-with-record"
+        ),
+        pytest.param(make_claim(state="released"), {}, {}, "", id="released"),
+        pytest.param(make_claim(state="closed"), {}, {}, "", id="closed-and-reopened"),
+        pytest.param(
+            None,
+            {},
+            {"issues": {"de-1": Effort(attempts=3, error="no")}},
+            "failed 3 times (no); `spawn reset de-1` tries again",
+            id="given-up",
+        ),
+        pytest.param(
+            None,
+            {},
+            {"issues": {"de-1": Effort(attempts=1, next_at=T0 + 90, error="no")}},
+            "after a failure it waits 1m more (no)",
+            id="waits-after-a-failure",
+        ),
+        pytest.param(None, {}, {"issues": {"de-1": Effort(attempts=2, next_at=T0, error="no")}}, "", id="waited"),
+        pytest.param(None, named("de-1"), {}, "a worktree of its name is there: de-1", id="worktree"),
+        pytest.param(None, named("de-1-2"), {}, "a worktree of its name is there: de-1-2", id="second-worktree"),
+        pytest.param(None, named("other", branch="polecat/other/de-1@mx"), {}, "other works on it", id="branch"),
+        pytest.param(None, named("other", branch="polecat/other/de-12@mx"), {}, "", id="branch-of-another-issue"),
+        pytest.param(
+            None, named("other", record={"issue": "de-1"}), {}, "other works on it", id="hand-made-by-its-record"
+        ),
+        pytest.param(make_claim(state="released"), named("de-1"), {}, "", id="residue-after-a-reset"),
+        pytest.param(
+            make_claim(state="released"),
+            named("de-1", branch="mine"),
+            {},
+            "a worktree of its name is there: de-1",
+            id="released-and-another-there",
+        ),
+        pytest.param(
+            None,
+            {},
+            {"retirements": {"x": Retirement(name="x", id="x/1", at=T0, issue="de-1")}},
+            "x, who had it, is being retired",
+            id="being-retired",
+        ),
+        pytest.param(
+            None,
+            {},
+            {"retirements": {"de-1-2": Retirement(name="de-1-2", id="de-1-2/x", at=T0)}},
+            "de-1-2, who had it, is being retired",
+            id="being-retired-claims-lost",
+        ),
+    ],
+)
 def test_why_an_issue_is_attended(claim, there, memory, expected):
     seen = make_seen(claims={"de-1": claim} if claim else {}, sightings=there)
     assert why_attended(make_issue(), make_draft(seen, Memory(**memory))) == expected
@@ -154,8 +208,11 @@ def test_a_worktree_whose_name_only_looks_alike_belongs_to_its_own_issue():
 
 def test_the_first_reason_counts_readiness_then_filters_then_attendance():
     draft = make_draft(make_seen(claims={"de-1": make_claim()}))
-    for changes, expected in (({"status": "x", "type": "epic"}, "its status"), ({"type": "epic"}, "its type"),
-                              ({}, "worked on")):
+    for changes, expected in (
+        ({"status": "x", "type": "epic"}, "its status"),
+        ({"type": "epic"}, "its type"),
+        ({}, "worked on"),
+    ):
         assert why_not_spawnable(make_issue(**changes), draft, {}).startswith(expected)
 
 
@@ -169,52 +226,96 @@ def busy(load: dict) -> dict:
 WORKERS = {f"w{number}": make_sighting(f"w{number}") for number in range(4)}
 
 
-@pytest.mark.parametrize(("seen", "memory", "config", "expected", "also_by_hand"), [
-    pytest.param({}, {}, {}, "", True, id="nothing"),
-    pytest.param({"paused": "a talk"}, {}, {}, "paused: a talk", True, id="pause"),
-    pytest.param({}, {"storm_at": T0}, {}, "many workers fell ill at once; `witness resume` goes on", True, id="storm"),
-    pytest.param({}, {}, {"auto_spawn": False}, "auto_spawn is off", False, id="auto_spawn"),
-    pytest.param({}, {}, {"agent_command": ()},
-                 "agent_command is not set; `witness config set agent_command …` says what to run", True, id="agent"),
-    *(pytest.param({"ports": {port: Port(state=UNKNOWN, reason="no")}}, {}, {}, f"{port} is unknown: no", True, id=port)
-      for port in ("queue", "tmux", "git")),
-    pytest.param({"ports": {"mailbox": Port(state=UNKNOWN)}}, {}, {}, "", True, id="the-mailbox-does-not-matter"),
-    pytest.param({"issues": None}, {}, {}, "the queue could not be read", True, id="issues-unknown"),
-    pytest.param({"claims": None}, {}, {}, "the claims cannot be read", True, id="claims-unknown"),
-    pytest.param({}, {"spawn": Spawn(issue="de-7", at=T0, deadline_at=T0)}, {}, "the spawn for de-7 is under way", True,
-                 id="one-at-a-time"),
-    pytest.param({"sightings": WORKERS}, {}, {}, "4 live workers, max_workers is 4", True, id="cap"),
-    pytest.param({"sightings": WORKERS}, {}, {"max_workers": 5}, "", True, id="below-the-cap"),
-    pytest.param({}, {}, {"max_workers": 0}, "0 live workers, max_workers is 0", True, id="no-workers-wanted"),
-    pytest.param({}, {"spawned_at": T0 - 2}, {}, "spawn_delay_ms: 3.0 s more", False, id="delay"),
-    pytest.param({}, {"spawned_at": T0 - 5}, {}, "", True, id="delay-is-over"),
-    pytest.param({}, {"spawned_at": T0 + HOUR}, {}, "", True, id="a-clock-that-was-set-back"),
-    pytest.param(busy({"per_core": 2.1}), {}, {}, "load per core is 2.1, max_load_per_core is 2", True, id="load"),
-    pytest.param(busy({"per_core": 2.0}), {}, {}, "", True, id="load-at-the-limit"),
-    pytest.param(busy({"per_core": 99.0}), {}, {"max_load_per_core": 0}, "", True, id="load-guard-off"),
-    pytest.param(busy({"free_memory_mib": 511.0}), {}, {}, "511 MiB of memory are free, min_free_memory is 512", True,
-                 id="memory"),
-    pytest.param(busy({"free_disk_mib": 2047.0}), {}, {}, "2047 MiB of disk are free, min_free_disk is 2048", True,
-                 id="disk"),
-    pytest.param(busy({"per_core": None, "free_memory_mib": None, "free_disk_mib": None}), {}, {}, "", True,
-                 id="the-system-cannot-say"),
-    pytest.param({"load": None}, {}, {}, "", True, id="no-guards-known"),
-    pytest.param({}, {"breaker_at": T0 - 60}, {}, "20 spawns failed within 30m; one is tried again in 9m", True,
-                 id="breaker"),
-    pytest.param({}, {"breaker_at": T0 - 600}, {}, "", True, id="breaker-half-open"),
-])
+@pytest.mark.parametrize(
+    ("seen", "memory", "config", "expected", "also_by_hand"),
+    [
+        pytest.param({}, {}, {}, "", True, id="nothing"),
+        pytest.param({"paused": "a talk"}, {}, {}, "paused: a talk", True, id="pause"),
+        pytest.param(
+            {}, {"storm_at": T0}, {}, "many workers fell ill at once; `witness resume` goes on", True, id="storm"
+        ),
+        pytest.param({}, {}, {"auto_spawn": False}, "auto_spawn is off", False, id="auto_spawn"),
+        pytest.param(
+            {},
+            {},
+            {"agent_command": ()},
+            "agent_command is not set; `witness config set agent_command …` says what to run",
+            True,
+            id="agent",
+        ),
+        *(
+            pytest.param(
+                {"ports": {port: Port(state=UNKNOWN, reason="no")}}, {}, {}, f"{port} is unknown: no", True, id=port
+            )
+            for port in ("queue", "tmux", "git")
+        ),
+        pytest.param({"ports": {"mailbox": Port(state=UNKNOWN)}}, {}, {}, "", True, id="the-mailbox-does-not-matter"),
+        pytest.param({"issues": None}, {}, {}, "the queue could not be read", True, id="issues-unknown"),
+        pytest.param({"claims": None}, {}, {}, "the claims cannot be read", True, id="claims-unknown"),
+        pytest.param(
+            {},
+            {"spawn": Spawn(issue="de-7", at=T0, deadline_at=T0)},
+            {},
+            "the spawn for de-7 is under way",
+            True,
+            id="one-at-a-time",
+        ),
+        pytest.param({"sightings": WORKERS}, {}, {}, "4 live workers, max_workers is 4", True, id="cap"),
+        pytest.param({"sightings": WORKERS}, {}, {"max_workers": 5}, "", True, id="below-the-cap"),
+        pytest.param({}, {}, {"max_workers": 0}, "0 live workers, max_workers is 0", True, id="no-workers-wanted"),
+        pytest.param({}, {"spawned_at": T0 - 2}, {}, "spawn_delay_ms: 3.0 s more", False, id="delay"),
+        pytest.param({}, {"spawned_at": T0 - 5}, {}, "", True, id="delay-is-over"),
+        pytest.param({}, {"spawned_at": T0 + HOUR}, {}, "", True, id="a-clock-that-was-set-back"),
+        pytest.param(busy({"per_core": 2.1}), {}, {}, "load per core is 2.1, max_load_per_core is 2", True, id="load"),
+        pytest.param(busy({"per_core": 2.0}), {}, {}, "", True, id="load-at-the-limit"),
+        pytest.param(busy({"per_core": 99.0}), {}, {"max_load_per_core": 0}, "", True, id="load-guard-off"),
+        pytest.param(
+            busy({"free_memory_mib": 511.0}),
+            {},
+            {},
+            "511 MiB of memory are free, min_free_memory is 512",
+            True,
+            id="memory",
+        ),
+        pytest.param(
+            busy({"free_disk_mib": 2047.0}), {}, {}, "2047 MiB of disk are free, min_free_disk is 2048", True, id="disk"
+        ),
+        pytest.param(
+            busy({"per_core": None, "free_memory_mib": None, "free_disk_mib": None}),
+            {},
+            {},
+            "",
+            True,
+            id="the-system-cannot-say",
+        ),
+        pytest.param({"load": None}, {}, {}, "", True, id="no-guards-known"),
+        pytest.param(
+            {}, {"breaker_at": T0 - 60}, {}, "20 spawns failed within 30m; one is tried again in 9m", True, id="breaker"
+        ),
+        pytest.param({}, {"breaker_at": T0 - 600}, {}, "", True, id="breaker-half-open"),
+    ],
+)
 def test_what_keeps_every_spawn_back(seen, memory, config, expected, also_by_hand):
     draft = make_draft(make_seen(**seen), Memory(**memory), settings(**config))
     assert why_no_spawn(draft) == expected
     assert why_no_spawn(draft, by_hand=True) == (expected if also_by_hand else "")
 
 
-@pytest.mark.parametrize(("session", "lives", "state", "counts"), [
-    ("present", False, "working", True), ("present", False, "stuck", True), ("present", False, "held", True),
-    ("present", False, "requested", True), ("present", False, "idle", False), ("present", False, "dead", False),
-    (UNKNOWN, False, "unknown", True), (ABSENT, False, "dead", False), (ABSENT, True, "unknown", True),
-    (ABSENT, False, "held", False),
-])
+@pytest.mark.parametrize(
+    ("session", "lives", "state", "counts"),
+    [
+        ("present", False, "working", True),
+        ("present", False, "stuck", True),
+        ("present", False, "held", True),
+        ("present", False, "requested", True),
+        ("present", False, "idle", False),
+        ("present", False, "dead", False),
+        (UNKNOWN, False, "unknown", True),
+        (ABSENT, False, "dead", False),
+        (ABSENT, True, "unknown", True),
+        (ABSENT, False, "held", False),
+    ],
+)
 def test_the_cap_counts_whoever_may_be_alive_from_ground_truth(session, lives, state, counts):
     """A deleted tmux socket makes every session look absent while all agents run on."""
     sighting = make_sighting().but(session=session, process_lives=lives)
@@ -293,8 +394,9 @@ def test_a_worker_gets_the_issues_name_or_the_next_that_is_free():
 
 
 def test_a_name_that_is_being_retired_is_not_free():
-    draft = make_draft(make_seen(issues=(make_issue(),)),
-                       Memory(retirements={"de-1": Retirement(name="de-1", id="de-1/x", at=T0, step="remove")}))
+    record = Retirement(name="de-1", id="de-1/x", at=T0, step="remove", issue="de-9")
+    seen = make_seen(issues=(make_issue(),), claims={"de-9": make_claim("de-9", name="de-1")})
+    draft = make_draft(seen, Memory(retirements={"de-1": record}))
     spawn_due(draft)
     (action,) = of(draft.actions, StartSpawn)
     assert action.name == "de-1-2"
@@ -305,8 +407,9 @@ def test_an_issue_claimed_by_another_host_meanwhile_is_left_to_it():
     claims = {"de-1": Claim(issue="de-1", actor=OTHER, at=T0, state="working")}
     world.do_StartSpawn = lambda action: (world.claims.update(claims), World.do_StartSpawn(world, action))[1]
     world.tick()
-    assert world.memory.issues["de-1"] == Effort(attempts=0, next_at=world.memory.issues["de-1"].next_at,
-                                                 error=f"claimed by {OTHER}")
+    assert world.memory.issues["de-1"] == Effort(
+        attempts=0, next_at=world.memory.issues["de-1"].next_at, error=f"claimed by {OTHER}"
+    )
     world.wait(10 * MIN)
     assert (started(world), world.claims) == (["de-1"], claims)
 
@@ -557,7 +660,8 @@ def test_a_spawn_is_not_settled_while_paused():
 def test_an_issue_something_is_left_of_waits_for_a_person_who_is_told():
     world = spawning_world()
     world.do_StartSpawn = lambda action: world.outcome(
-        "spawn", action, False, "refs/heads/polecat/de-1 is there from an earlier worker", fault="taken")
+        "spawn", action, False, "refs/heads/polecat/de-1 is there from an earlier worker", fault="taken"
+    )
     world.wait(10 * MIN)
     assert started(world) == ["de-1"]
     assert world.memory.issues["de-1"].attempts == 3
@@ -696,10 +800,15 @@ def test_handed_over_work_is_looked_for_every_ten_minutes():
     assert [action.subject for action in of(world.done, CheckMerged)] == ["de-1"] * 3
 
 
-@pytest.mark.parametrize(("seen", "config"), [
-    ({}, {"close_merged": False}), ({"claims": None}, {}), ({"ports": {"git": Port(state=UNKNOWN)}}, {}),
-    ({"claims": {"de-2": make_claim("de-2")}}, {}),
-])
+@pytest.mark.parametrize(
+    ("seen", "config"),
+    [
+        ({}, {"close_merged": False}),
+        ({"claims": None}, {}),
+        ({"ports": {"git": Port(state=UNKNOWN)}}, {}),
+        ({"claims": {"de-2": make_claim("de-2")}}, {}),
+    ],
+)
 def test_merged_work_is_not_looked_for_without_need_or_sight(seen, config):
     given = {"claims": {"de-1": make_claim("de-1", "handed-over", actor=ACTOR)}, **seen}
     draft = make_draft(make_seen(**given), config=settings(**config))

@@ -38,6 +38,26 @@ def test_memory_is_saved_and_read_by_another(store):
     assert again.last_check_at > 0
 
 
+def test_folder_made_anew_under_the_lock_is_never_written_to(store):
+    """A daemon in the middle of a tick once put its view into a state folder that had been made anew."""
+    store.lock_fd = w.take_lock(store.path("witness.lock"))
+    store.save(w.Memory(rig_name="demo"))
+    os.rename(store.folder, store.folder + ".moved")
+    os.mkdir(store.folder, 0o700)
+    assert store.is_ours() is False
+    store.write_view({"version": 1})
+    store.tell("stuck", "alpha", "text")
+    with pytest.raises(w.StateError, match=r"witness.lock is gone or replaced"):
+        store.save(w.Memory(rig_name="other"))
+    assert os.listdir(store.folder) == []
+    os.rmdir(store.folder)
+    os.rename(store.folder + ".moved", store.folder)
+    store.write_view({"version": 1})
+    assert store.is_ours()
+    assert store.read_view() == {"version": 1}
+    os.close(store.lock_fd)
+
+
 def test_unchanged_memory_is_not_written(store):
     store.save(w.Memory(rig_name="demo"))
     before = os.stat(store.path("witness.json"))

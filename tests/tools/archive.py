@@ -43,10 +43,10 @@ def make_archive(wheel: Path, work: Path) -> Path:
     with zipfile.ZipFile(wheel) as opened:
         opened.extractall(work / "stage")
     target = work / "shiv.pyz"
-    environment = Environment(built_at=BUILT_AT, shiv_version=shiv_version, entry_point="witness:main",
-                              compile_pyc=False, reproducible=True)
-    builder.create_archive([work / "stage"], target, INTERPRETER, "_bootstrap:bootstrap", environment,
-                           compressed=False)
+    environment = Environment(
+        built_at=BUILT_AT, shiv_version=shiv_version, entry_point="witness:main", compile_pyc=False, reproducible=True
+    )
+    builder.create_archive([work / "stage"], target, INTERPRETER, "_bootstrap:bootstrap", environment, compressed=False)
     return target
 
 

@@ -146,8 +146,11 @@ def drawn(text: str) -> list[tuple[str, tuple[str, ...]]]:
 def order_findings(house: House) -> list[str]:
     """Hold the floors to their order, each there once, and the line between telling and hands."""
     last_above = FLOORS.index("telling")
-    findings = [f"room {room.name} of floor {room.floor} stands on the wrong side of the line" for room in house.rooms
-                if room.floor in FLOORS and room.above != (FLOORS.index(room.floor) <= last_above)]
+    findings = [
+        f"room {room.name} of floor {room.floor} stands on the wrong side of the line"
+        for room in house.rooms
+        if room.floor in FLOORS and room.above != (FLOORS.index(room.floor) <= last_above)
+    ]
     if house.floors != FLOORS:
         findings.append(f"floors are {', '.join(house.floors)}; expected {', '.join(FLOORS)}")
     return findings
@@ -161,10 +164,12 @@ def map_findings(text: str) -> list[str]:
         standing.setdefault(room.floor, []).append(room.name)
     real = [(floor, tuple(names)) for floor, names in standing.items()]
     found = drawn(text)
-    findings = [f"drawn but not built so: {floor}: {' · '.join(names)}" for floor, names in found
-                if (floor, names) not in real]
-    findings += [f"built but not drawn so: {floor}: {' · '.join(names)}" for floor, names in real
-                 if (floor, names) not in found]
+    findings = [
+        f"drawn but not built so: {floor}: {' · '.join(names)}" for floor, names in found if (floor, names) not in real
+    ]
+    findings += [
+        f"built but not drawn so: {floor}: {' · '.join(names)}" for floor, names in real if (floor, names) not in found
+    ]
     if not findings and found != real:
         findings.append("the map draws the floors in another order, or one of them twice")
     return findings
@@ -172,8 +177,11 @@ def map_findings(text: str) -> list[str]:
 
 def size_findings(house: House) -> list[str]:
     """Hold every room to the cap."""
-    return [f"room {room.name} has {room.last - room.first + 1} lines, more than {CAP_LINES}"
-            for room in house.rooms if room.last - room.first + 1 > CAP_LINES]
+    return [
+        f"room {room.name} has {room.last - room.first + 1} lines, more than {CAP_LINES}"
+        for room in house.rooms
+        if room.last - room.first + 1 > CAP_LINES
+    ]
 
 
 def _stored(nodes: list[ast.AST]) -> set[str]:
@@ -201,8 +209,9 @@ def _arguments(node) -> set[str]:
     return {argument.arg for argument in every if argument}
 
 
-def used(node: ast.AST, bound: frozenset[str] = frozenset(), outer: frozenset[str] | None = None
-         ) -> Iterator[tuple[str, int]]:
+def used(
+    node: ast.AST, bound: frozenset[str] = frozenset(), outer: frozenset[str] | None = None
+) -> Iterator[tuple[str, int]]:
     """Yield every name of the module that a statement uses, with its line: bodies and annotations too, not local names.
 
     `outer` is what functions inside see: the names of a class body are not among them.
@@ -273,8 +282,11 @@ def purity_findings(text: str) -> list[str]:
             break
         is_import = isinstance(statement, (ast.Import, ast.ImportFrom))
         if not (is_import and statement.lineno <= header_last):
-            findings += [f"line {line}: imports {name} above the line" for name, line in _imports(statement)
-                         if name not in PURE_MODULES]
+            findings += [
+                f"line {line}: imports {name} above the line"
+                for name, line in _imports(statement)
+                if name not in PURE_MODULES
+            ]
         findings += [f"line {line}: uses {name} above the line" for name, line in used(statement) if name in IMPURE]
     return findings
 
@@ -287,12 +299,14 @@ def import_findings(text: str) -> list[str]:
     while todo:  # all that runs at import: not what stands in functions
         node = todo.pop(0)
         if isinstance(node, (ast.Import, ast.ImportFrom)):
-            findings += [f"line {line}: imports {name} at every start" for name, line in _imports(node)
-                         if name in HEAVY]
+            findings += [
+                f"line {line}: imports {name} at every start" for name, line in _imports(node) if name in HEAVY
+            ]
         elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             todo += ast.iter_child_nodes(node)
-    findings += [f"line {line}: {name} is not in the standard library" for name, line in _imports(tree)
-                 if not is_standard(name)]
+    findings += [
+        f"line {line}: {name} is not in the standard library" for name, line in _imports(tree) if not is_standard(name)
+    ]
     return findings
 
 
@@ -310,8 +324,11 @@ def is_standard(name: str) -> bool:
 
 def mirror_findings(house: House, root: Path) -> list[str]:
     """Hold every room to a test file; the header is this house itself, and constants are tried by it too."""
-    return [f"room {room.name} has no {room.tests}" for room in house.rooms
-            if room.name not in ("header", "constants") and not (root / room.tests).is_file()]
+    return [
+        f"room {room.name} has no {room.tests}"
+        for room in house.rooms
+        if room.name not in ("header", "constants") and not (root / room.tests).is_file()
+    ]
 
 
 # ---- build.sh map, build.sh room NAME -------------------------------------------------------------------------------

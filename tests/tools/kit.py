@@ -184,8 +184,15 @@ def pythons() -> dict[str, str]:
             continue
         seen.add(os.path.realpath(path))
         try:
-            answer = subprocess.run([path, "-I", "-c", ask], capture_output=True, text=True, timeout=30, check=True,
-                                    stdin=subprocess.DEVNULL, env=ENVIRONMENT).stdout.splitlines()
+            answer = subprocess.run(
+                [path, "-I", "-c", ask],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=True,
+                stdin=subprocess.DEVNULL,
+                env=ENVIRONMENT,
+            ).stdout.splitlines()
         except (OSError, subprocess.SubprocessError):
             continue  # a shim without its version, or no Python at all
         name, major, minor = answer[0].split()

@@ -57,41 +57,74 @@ def settings(**given: Any) -> Config:
 
 def make_pane(name: str = "alpha", **changes: Any) -> Pane:
     """Return the pane of a worker whose session was made two hours ago and that has moved just now."""
-    pane = Pane(session=f"gt-{RIG}-{name}", session_id="$1", created_at=T0 - 2 * HOUR, attached=0, server_pid=100,
-                pane_id="%1", pid=1001, dead=False, in_mode=False, activity_at=T0, command="agent")
+    pane = Pane(
+        session=f"gt-{RIG}-{name}",
+        session_id="$1",
+        created_at=T0 - 2 * HOUR,
+        attached=0,
+        server_pid=100,
+        pane_id="%1",
+        pid=1001,
+        dead=False,
+        in_mode=False,
+        activity_at=T0,
+        command="agent",
+    )
     return pane.but(**changes)
 
 
 def make_tree(name: str = "alpha", **changes: Any) -> Worktree:
     """Return a worktree made two hours ago, in which nothing has moved since."""
-    tree = Worktree(name=name, path=f"/rig/polecats/{name}", admin=f"/rig/.git/worktrees/{name}",
-                    branch=f"polecat/{name}", born_at=T0 - 2 * HOUR, git_at=T0 - 2 * HOUR)
+    tree = Worktree(
+        name=name,
+        path=f"/rig/polecats/{name}",
+        admin=f"/rig/.git/worktrees/{name}",
+        branch=f"polecat/{name}",
+        born_at=T0 - 2 * HOUR,
+        git_at=T0 - 2 * HOUR,
+    )
     return tree.but(**changes)
 
 
 def make_sighting(name: str = "alpha", tree: dict | None = None, **pane: Any) -> Sighting:
     """Return a worker with a session; tree and pane name what differs."""
     own = make_pane(name, **pane)
-    return Sighting(name=name, worktree=make_tree(name, **(tree or {})), session=PRESENT, panes=(own,), pane=own,
-                    pane_start=7)
+    return Sighting(
+        name=name, worktree=make_tree(name, **(tree or {})), session=PRESENT, panes=(own,), pane=own, pane_start=7
+    )
 
 
 def make_track(sighting: Sighting | None = None, **changes: Any) -> Track:
     """Return what is remembered of a worker that has been followed from the beginning."""
     sighting = sighting or make_sighting()
     pane = sighting.pane or make_pane(sighting.name)
-    track = Track(instance=witness.instance_of(pane),
-                  pane_id=pane.pane_id, pane_pid=pane.pid, pane_start=7, agents=("agent",), state="working",
-                  state_at=pane.created_at, reset_at=pane.created_at)
+    track = Track(
+        instance=witness.instance_of(pane),
+        pane_id=pane.pane_id,
+        pane_pid=pane.pid,
+        pane_start=7,
+        agents=("agent",),
+        state="working",
+        state_at=pane.created_at,
+        reset_at=pane.created_at,
+    )
     return track.but(**changes)
 
 
 def make_seen(*sightings: Sighting, **changes: Any) -> Observation:
     """Return what a tick sees when every tool answers and nothing else is there."""
     ports = dict.fromkeys(("tmux", "git", "queue", "mailbox"), Port())
-    seen = Observation(now=T0, rig=RIG, day="2025-06-15", ports=ports, issues=(), claims={}, actor=ACTOR,
-                       sightings={one.name: one for one in sightings},
-                       load=Load(per_core=0.1, free_memory_mib=9999.0, free_disk_mib=99999.0))
+    seen = Observation(
+        now=T0,
+        rig=RIG,
+        day="2025-06-15",
+        ports=ports,
+        issues=(),
+        claims={},
+        actor=ACTOR,
+        sightings={one.name: one for one in sightings},
+        load=Load(per_core=0.1, free_memory_mib=9999.0, free_disk_mib=99999.0),
+    )
     return seen.but(**changes)
 
 
@@ -152,9 +185,19 @@ class Worker:
         world = self.world
         world.number += 1
         at = float(int(world.now))
-        self.pane = Pane(session=f"gt-{RIG}-{self.name}", session_id=f"${world.number}", created_at=at, attached=0,
-                         server_pid=world.server_pid, pane_id=f"%{world.number}", pid=1000 + world.number, dead=False,
-                         in_mode=False, activity_at=at, command=command)
+        self.pane = Pane(
+            session=f"gt-{RIG}-{self.name}",
+            session_id=f"${world.number}",
+            created_at=at,
+            attached=0,
+            server_pid=world.server_pid,
+            pane_id=f"%{world.number}",
+            pid=1000 + world.number,
+            dead=False,
+            in_mode=False,
+            activity_at=at,
+            command=command,
+        )
         self.shell = shell
         return self
 
@@ -190,9 +233,16 @@ class Worker:
 
     def tree(self) -> Worktree:
         """Return the worktree as its files tell it."""
-        return Worktree(name=self.name, path=f"/rig/polecats/{self.name}", admin=f"/rig/.git/worktrees/{self.name}",
-                        branch=self.branch, born_at=self.born_at, git_at=self.git_at, record=self.record,
-                        trouble=self.trouble)
+        return Worktree(
+            name=self.name,
+            path=f"/rig/polecats/{self.name}",
+            admin=f"/rig/.git/worktrees/{self.name}",
+            branch=self.branch,
+            born_at=self.born_at,
+            git_at=self.git_at,
+            record=self.record,
+            trouble=self.trouble,
+        )
 
     def sight(self, memory: Memory) -> Sighting:
         """Return the worker as a tick sees it."""
@@ -204,8 +254,15 @@ class Worker:
             lives = self.pane is not None and track.pane_pid == self.pane.pid
             return Sighting(name=self.name, worktree=self.tree(), session=ABSENT, process_lives=lives)
         pane = self.pane.but(attached=self.persons)
-        return Sighting(name=self.name, worktree=self.tree(), session=PRESENT, panes=(pane,), pane=pane,
-                        pane_start=pane.pid * 10, shell=self.shell)
+        return Sighting(
+            name=self.name,
+            worktree=self.tree(),
+            session=PRESENT,
+            panes=(pane,),
+            pane=pane,
+            pane_start=pane.pid * 10,
+            shell=self.shell,
+        )
 
 
 class World:
@@ -268,8 +325,9 @@ class World:
         subject, body = witness.handoff_letter(RIG, name, self.now)
         return self.mail(subject, body, sender or f"{RIG}/{name}")
 
-    def end_child(self, ok: bool | None, reason: str = "", fault: str = "", worktree: bool = True,
-                  session: bool = True) -> None:
+    def end_child(
+        self, ok: bool | None, reason: str = "", fault: str = "", worktree: bool = True, session: bool = True
+    ) -> None:
         """Let the spawn child end: ok=None is a death without a word; it leaves what is named."""
         child = self.child
         name = child.name
@@ -293,8 +351,10 @@ class World:
     def observe(self, memory: Memory, gap: bool = False, **wish: Any) -> Observation:
         """Look at everything."""
         failing = self.failing
-        ports = {port: Port(state=UNKNOWN, reason=failing[port]) if port in failing else Port()
-                 for port in ("tmux", "git", "queue", "mailbox")}
+        ports = {
+            port: Port(state=UNKNOWN, reason=failing[port]) if port in failing else Port()
+            for port in ("tmux", "git", "queue", "mailbox")
+        }
         ports["spawner"] = Port() if self.config.agent_command else Port(state=ABSENT, reason="no agent_command")
         if "folder" in failing:
             ports["git"] = Port(state=UNKNOWN, reason=failing["folder"])
@@ -302,13 +362,28 @@ class World:
         fresh = sorted((mail for mail in self.inbox.values() if mail.id not in known), key=lambda mail: mail.at)
         workers = () if "folder" in failing else self.workers.values()
         return Observation(
-            now=round(self.now, 3), day=witness.rfc3339(self.now)[:10], rig=RIG, first=self.first, gap=gap, ports=ports,
+            now=round(self.now, 3),
+            day=witness.rfc3339(self.now)[:10],
+            rig=RIG,
+            first=self.first,
+            gap=gap,
+            ports=ports,
             sightings={worker.name: worker.sight(memory) for worker in workers},
-            strangers=() if "folder" in failing else self.strangers, looks=self.looks, outcomes=self.outcomes,
-            mails=() if "mailbox" in failing else tuple(fresh[:MAILS_PER_TICK]), mails_waiting=len(self.inbox),
+            strangers=() if "folder" in failing else self.strangers,
+            looks=self.looks,
+            outcomes=self.outcomes,
+            mails=() if "mailbox" in failing else tuple(fresh[:MAILS_PER_TICK]),
+            mails_waiting=len(self.inbox),
             issues=None if "queue" in failing else tuple(self.issues.values()),
-            claims=None if self.claims_lost else dict(self.claims), spawn=self.child, load=self.load,
-            paused=self.paused, holds=dict(self.holds), resumed_at=self.resumed_at, actor=ACTOR, **wish)
+            claims=None if self.claims_lost else dict(self.claims),
+            spawn=self.child,
+            load=self.load,
+            paused=self.paused,
+            holds=dict(self.holds),
+            resumed_at=self.resumed_at,
+            actor=ACTOR,
+            **wish,
+        )
 
     def outcome(self, kind: str, action: Action, ok: bool, detail: str = "", **data: Any) -> Outcome:
         """Return how an action ended."""
@@ -322,9 +397,15 @@ class World:
     def do_LookTwice(self, action):  # noqa: N802 - named after the action
         worker = self.workers.get(action.subject)
         reason = "it is gone" if worker is None else worker.look_fails or self.failing.get("git", "")
-        look = Look(name=action.subject, at=self.now, ok=not reason, reason=reason,
-                    files_at=worker.files_at if worker else 0.0, changed=worker.changed if worker else 0,
-                    screen="$ thinking\nstill thinking")
+        look = Look(
+            name=action.subject,
+            at=self.now,
+            ok=not reason,
+            reason=reason,
+            files_at=worker.files_at if worker else 0.0,
+            changed=worker.changed if worker else 0,
+            screen="$ thinking\nstill thinking",
+        )
         self.looks = {**self.looks, action.subject: look}
         return self.outcome("look", action, look.ok, look.reason)
 
@@ -358,7 +439,7 @@ class World:
         worker = self.workers.get(retirement.name) or self.moved.get(retirement.id)
         if worker is None:
             return self.outcome("retire", action, True, "it is gone already", result="gone")
-        for step in STEPS[STEPS.index(retirement.step):]:
+        for step in STEPS[STEPS.index(retirement.step) :]:
             retirement = retirement.but(step=step)
             memory = self.memory
             self.save(memory.but(retirements={**memory.retirements, retirement.name: retirement}))
@@ -369,11 +450,25 @@ class World:
                 return self.outcome("retire", action, False, f"step {step}: no answer", result="failed")
             blockers = self.retire_step(step, worker, retirement)
             if blockers:
-                return self.outcome("retire", action, False, "refused", result="refused", escalate=step == "move",
-                                    blockers=[list(one) for one in blockers])
+                return self.outcome(
+                    "retire",
+                    action,
+                    False,
+                    "refused",
+                    result="refused",
+                    escalate=step == "move",
+                    blockers=[list(one) for one in blockers],
+                )
         self.settle_claim(worker, retirement)
-        return self.outcome("retire", action, True, "branch kept", result="retired", no_commits=not worker.commits,
-                            ref=f"refs/witness/retired/{retirement.id}")
+        return self.outcome(
+            "retire",
+            action,
+            True,
+            "branch kept",
+            result="retired",
+            no_commits=not worker.commits,
+            ref=f"refs/witness/retired/{retirement.id}",
+        )
 
     @staticmethod
     def find_strangers(worker: Worker, retirement: Retirement) -> tuple:
@@ -414,16 +509,20 @@ class World:
 
     def do_StartSpawn(self, action):  # noqa: N802
         claim = self.claims.get(action.issue.id)
-        left = [one for one in (*self.branches, *self.retired) if one in (f"polecat/{action.name}", action.name)
-                or one.startswith(f"{action.name}/")]
+        left = [
+            one
+            for one in (*self.branches, *self.retired)
+            if one in (f"polecat/{action.name}", action.name) or one.startswith(f"{action.name}/")
+        ]
         if claim is None and left:
             return self.outcome("spawn", action, False, f"{left[0]} is there from an earlier worker", fault="taken")
         ours = claim is not None and claim.actor == ACTOR and claim.state in ("failed", "claimed")
         if claim is not None and not ours and claim.state not in ("released", "closed"):
             return self.outcome("spawn", action, False, f"claimed by {claim.actor}", fault="host")
         branch = claim.branch if ours and claim.name == action.name else f"polecat/{action.name}"
-        self.claims[action.issue.id] = Claim(issue=action.issue.id, actor=ACTOR, at=self.now, name=action.name,
-                                             branch=branch)
+        self.claims[action.issue.id] = Claim(
+            issue=action.issue.id, actor=ACTOR, at=self.now, name=action.name, branch=branch
+        )
         self.child = SpawnSight(alive=True, issue=action.issue.id, name=action.name, pid=9, start=9, branch=branch)
         return self.outcome("spawn-started", action, True)
 
@@ -441,8 +540,9 @@ class World:
             state = "working" if not reason else "failed" if worker is not None else "released"
             self.claims[claim.issue] = claim.but(state=state)
         self.child = None
-        return self.outcome("spawn", action, not reason, reason, name=worker.name if worker else "",
-                            fault=sight.fault if reason else "")
+        return self.outcome(
+            "spawn", action, not reason, reason, name=worker.name if worker else "", fault=sight.fault if reason else ""
+        )
 
     def do_CheckMerged(self, action):  # noqa: N802
         return self.outcome("merged", action, False, "not on the default branch")

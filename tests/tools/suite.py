@@ -32,8 +32,15 @@ def start(arguments: list[str], settings: dict[str, str], stdout) -> subprocess.
     """Start one pytest process, away from the terminal: an interrupt reaches it once, from here."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     stderr = subprocess.STDOUT if stdout else None
-    return subprocess.Popen([sys.executable, "-m", "pytest", *arguments], cwd=ROOT, env={**environment, **settings},
-                            stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "pytest", *arguments],
+        cwd=ROOT,
+        env={**environment, **settings},
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+    )
 
 
 def wait(children: list[subprocess.Popen]) -> None:
@@ -86,8 +93,13 @@ def main(argv: list[str]) -> int:
     with contextlib.ExitStack() as opened:
         children, outputs = [], [None] + [opened.enter_context(tempfile.TemporaryFile()) for _ in range(1, shards)]
         for number in range(shards):
-            settings = {"WITNESS_PYZ": pyz, "WITNESS_TEST_SEED": seed, "WITNESS_TEST_BASE": str(base),
-                        "WITNESS_TEST_COUNTS": str(counts[number]), "WITNESS_TEST_SHARD": f"{number + 1}/{shards}"}
+            settings = {
+                "WITNESS_PYZ": pyz,
+                "WITNESS_TEST_SEED": seed,
+                "WITNESS_TEST_BASE": str(base),
+                "WITNESS_TEST_COUNTS": str(counts[number]),
+                "WITNESS_TEST_SHARD": f"{number + 1}/{shards}",
+            }
             children.append(start(arguments, settings, outputs[number]))
         wait(children)
         for output in filter(None, outputs):
