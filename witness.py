@@ -10,12 +10,12 @@ The house, bottom-up; a room uses only what stands above it (`./build.sh map` pr
   words       header · constants · errors · settings · names · model · memory · actions
   reading     formats · letters · issues
   judging     health · draft · alerts · ladder · retire · fate · spawn · requests · decide
-  telling     report · render
+  telling     report · explain · render · screen
   ----------  the line: above it nothing touches the outside, the clock or chance; below it nothing decides
   hands       host · processes · ground · store · git · tmux · tools · queue · mailbox · quiesce · inspect · rescue ·
               removal · trash · retirement · recover · spawner
   running     observe · perform · loop · daemon · desk
-  front door  worker · person · service · cli
+  front door  worker · person · service · look · cli
 
 The loop (rooms `loop` and `decide`):
 
@@ -1694,19 +1694,6 @@ def close_issue_text(text: str, issue_id: str, at: float, reason: str) -> str:
 # ====================================================================================================
 
 
-class Verdict(Value):
-    """The state of one polecat, and how it came to it."""
-
-    name: str
-    state: str
-    why: str
-    issue: str = ""
-    progress_at: float = 0.0
-    quiet_s: float = 0.0
-    candidate: bool = False  # quiet for long enough to be stuck, not yet confirmed by a second look
-    rules: tuple = ()  # (state, fits, why) for each rule up to the one that fits
-
-
 class Signals(Value):
     """What the rules of one polecat look at; all of it given, nothing looked up."""
 
@@ -1721,6 +1708,19 @@ class Signals(Value):
     issue: str = ""
     person: bool = False
     trouble: str = ""  # why nobody can be judged now
+
+
+class Verdict(Value):
+    """The state of one polecat, and how it came to it."""
+
+    name: str
+    state: str
+    why: str
+    issue: str = ""
+    progress_at: float = 0.0
+    quiet_s: float = 0.0
+    candidate: bool = False  # quiet for long enough to be stuck, not yet confirmed by a second look
+    signals: Signals | None = None  # what it was judged by, for `explain`
 
 
 def find_assignment(sighting: Sighting, claims, statuses) -> tuple:
@@ -1856,12 +1856,7 @@ HEALTH_RULES = (
 
 def judge_health(signals: Signals) -> Verdict:
     """Return the verdict of the first rule that fits; total, for the last one always does."""
-    tried = []
-    for state, rule in HEALTH_RULES:
-        why = rule(signals)
-        tried.append((state, bool(why), why))
-        if why:
-            break
+    state, why = next((state, why) for state, rule in HEALTH_RULES for why in (rule(signals),) if why)
     quiet_s = measure_quiet(signals)
     return Verdict(
         name=signals.sighting.name,
@@ -1870,9 +1865,14 @@ def judge_health(signals: Signals) -> Verdict:
         issue=signals.issue,
         quiet_s=quiet_s,
         progress_at=find_progress(signals)[0],
-        rules=tuple(tried),
         candidate=state in ("working", "busy") and quiet_s >= signals.config.stuck_after,
+        signals=signals,
     )
+
+
+def weigh_rules(signals: Signals) -> list:
+    """Return (state, why it fits or "") of every rule, those behind the first that fits included."""
+    return [(state, rule(signals)) for state, rule in HEALTH_RULES]
 
 
 # ====================================================================================================
@@ -3020,28 +3020,31 @@ def _why_blind(seen: Observation) -> str:
     return ""
 
 
+def _gather_signals(draft: Draft, name: str, statuses: dict) -> Signals:
+    """Return what the rules of one polecat look at; statuses of the issues by id."""
+    seen, sighting = draft.seen, draft.seen.sightings[name]
+    issue, idle = find_assignment(sighting, seen.claims, statuses)
+    return Signals(
+        sighting=sighting,
+        track=draft.memory.polecats[name],
+        now=seen.now,
+        config=draft.config,
+        look=seen.looks.get(name),
+        hold=seen.holds.get(name, ""),
+        requested=describe_request(draft, name),
+        idle=idle,
+        issue=issue,
+        person=seen.person,
+        trouble=_why_blind(seen),
+    )
+
+
 def _judge_all(draft: Draft) -> None:
     seen = draft.seen
-    statuses = {issue.id: issue.status for issue in seen.issues} if seen.issues is not None else {}
+    statuses = {issue.id: issue.status for issue in seen.issues or ()}
     for name in sorted(seen.sightings):
-        sighting = seen.sightings[name]
-        follow_instance(draft, sighting)
-        issue, idle = find_assignment(sighting, seen.claims, statuses)
-        verdict = judge_health(
-            Signals(
-                sighting=sighting,
-                track=draft.memory.polecats[name],
-                now=seen.now,
-                config=draft.config,
-                look=seen.looks.get(name),
-                hold=seen.holds.get(name, ""),
-                requested=describe_request(draft, name),
-                idle=idle,
-                issue=issue,
-                person=seen.person,
-                trouble=_why_blind(seen),
-            )
-        )
+        follow_instance(draft, seen.sightings[name])
+        verdict = judge_health(_gather_signals(draft, name, statuses))
         draft.verdicts[name] = verdict
         note_state(draft, verdict)
         note_look(draft, verdict)
@@ -3064,7 +3067,7 @@ def _act_on_health(draft: Draft) -> None:
 
 
 def _sweep(draft: Draft) -> None:
-    if draft.seen.now >= draft.memory.swept_at + SWEEP_S:
+    if draft.seen.first or draft.seen.now >= draft.memory.swept_at + SWEEP_S:
         draft.change(swept_at=draft.seen.now)
         draft.act(SweepTrash(subject="kept folders"))
 
@@ -3104,8 +3107,9 @@ def decide(seen: Observation, memory: Memory, config: Config) -> Decision:
         if not seen.person:
             raise_again(draft)
             check_merged(draft)
-            _sweep(draft)
         send_due_letters(draft)
+        if not seen.person:
+            _sweep(draft)
     _keep_books(draft)
     return Decision(
         memory=draft.memory, actions=tuple(draft.actions), events=tuple(draft.events), verdicts=draft.verdicts
@@ -3154,7 +3158,12 @@ def report_port(name: str, port: Port, memory: Memory) -> dict:
         "version": port.version or None,
         "reason": port.reason or None,
     }
-    return {**data, "since": rfc3339(track.since_at)} if track is not None else data
+    return {**data, "since_at": rfc3339(track.since_at)} if track is not None else data
+
+
+def report_blockers(rows) -> list:
+    """Return blockers, kept as rows of three texts, as data."""
+    return [dict(zip(("kind", "evidence", "remedy"), row)) for row in rows]
 
 
 def report_next(verdict: Verdict, seen: Observation, memory: Memory, config: Config) -> dict | None:
@@ -3175,11 +3184,18 @@ def report_next(verdict: Verdict, seen: Observation, memory: Memory, config: Con
     return None
 
 
+def attach_command(session: str, config: Config) -> str:
+    """Return how a person gets to see a session; `=` keeps tmux from taking a longer name for it."""
+    socket = f"-L {shell_word(config.tmux_socket)} " if config.tmux_socket else ""
+    return f"tmux {socket}attach -t {shell_word('=' + session)}"
+
+
 def report_polecat(name: str, seen: Observation, decision: Decision, config: Config) -> dict:
     """Return one worker as data, with what comes next for it and when."""
     verdict, sighting = decision.verdicts[name], seen.sightings[name]
     track = decision.memory.polecats[name]
     request = decision.memory.requests.get(name)
+    told = [matter.opened_at for matter in decision.memory.escalations.values() if matter.name == name]
     pane = sighting.pane
     return {
         "name": name,
@@ -3188,13 +3204,14 @@ def report_polecat(name: str, seen: Observation, decision: Decision, config: Con
         "issue": verdict.issue or None,
         "branch": sighting.worktree.branch or None,
         "session": pane.session if pane is not None else None,
+        "attach": attach_command(pane.session, config) if pane is not None else None,
         "instance": track.instance or None,
         "progress_at": rfc3339(verdict.progress_at) or None,
         "nudged_at": rfc3339(track.nudged_at) or None,
         "nudge_result": track.nudge_result or None,
-        "escalated_at": rfc3339(track.escalated_at) or None,
+        "escalated_at": rfc3339(max(told, default=0.0)) or None,
         "screen": {"line": track.screen, "at": rfc3339(track.screen_at)} if track.screen_at else None,
-        "blockers": [dict(zip(("kind", "evidence", "remedy"), one)) for one in request.blockers] if request else [],
+        "blockers": report_blockers(request.blockers) if request else [],
         "next": report_next(verdict, seen, decision.memory, config),
     }
 
@@ -3204,13 +3221,34 @@ def report_queue(draft: Draft) -> dict:
     if draft.seen.issues is None:
         reason = draft.seen.ports.get("queue", Port()).reason
         return {"ready": None, "spawnable": None, "reason": f"the queue is unknown: {reason}"}
-    ready, spawnable = len(list_ready(draft.seen.issues, draft.seen.now)), count_spawnable(draft)
+    ready = sum(not why_attended(issue, draft) for issue in list_ready(draft.seen.issues, draft.seen.now))
+    spawnable = count_spawnable(draft)
     why = why_no_spawn(draft) if spawnable else ""
     return {"ready": ready, "spawnable": spawnable, "reason": why or None, "bad_lines": list(draft.seen.bad_lines[:5])}
 
 
-def report_tick(seen: Observation, decision: Decision, config: Config, expected_by_at: float) -> dict:
-    """Return the snapshot that `status` shows; stamps as text, ages are counted when it is shown."""
+def report_escalations(memory: Memory) -> list:
+    """Return what a person was told and nobody has answered, the newest first."""
+    rows = sorted(memory.escalations.values(), key=lambda matter: (-matter.opened_at, matter.cause, matter.name))
+    return [
+        {
+            "cause": matter.cause,
+            "name": matter.name or None,
+            "summary": matter.summary,
+            "opened_at": rfc3339(matter.opened_at),
+            "raises": matter.raises,
+        }
+        for matter in rows
+    ]
+
+
+def report_tick(
+    seen: Observation, decision: Decision, config: Config, due_at: float = 0.0, expected_by_at: float = 0.0
+) -> dict:
+    """Return the snapshot that `status` shows; stamps as text, ages are counted when it is shown.
+
+    due_at: when the next tick is; expected_by_at: from when on its absence means that the daemon hangs.
+    """
     draft = Draft(seen, decision.memory, config)
     draft.verdicts = decision.verdicts
     return {
@@ -3218,11 +3256,13 @@ def report_tick(seen: Observation, decision: Decision, config: Config, expected_
         "version": __version__,
         "last_tick_at": rfc3339(seen.now),
         "expected_by_at": rfc3339(expected_by_at),
+        "next_tick": {"due_at": rfc3339(due_at)} if due_at else None,
         "paused": seen.paused or None,
         "halted": draft.halted() or None,
         "ports": {name: report_port(name, port, decision.memory) for name, port in sorted(seen.ports.items())},
         "polecats": [report_polecat(name, seen, decision, config) for name in sorted(decision.verdicts)],
         "strangers": [{"folder": folder, "reason": reason} for folder, reason in seen.strangers],
+        "escalations": report_escalations(decision.memory),
         "queue": report_queue(draft),
         "requests": len(decision.memory.requests),
         "letters_waiting": len(decision.memory.pending),
@@ -3278,7 +3318,7 @@ def report_actions(actions) -> list:
 
 
 def add_ages(data, now: float):
-    """Return the same data with an age in seconds beside each stamp: `progress_at` gets `progress_age_s`."""
+    """Return the same data with seconds beside each stamp: `progress_at` gets `progress_age_s`, `due_at` `due_in_s`."""
     if isinstance(data, list):
         return [add_ages(one, now) for one in data]
     if not isinstance(data, dict):
@@ -3286,29 +3326,170 @@ def add_ages(data, now: float):
     aged = {}
     for key, value in data.items():
         aged[key] = add_ages(value, now)
-        if (key == "at" or key.endswith("_at")) and isinstance(value, str) and value and not key.startswith("due"):
+        if (key == "at" or key.endswith("_at")) and isinstance(value, str) and value:
             try:
-                aged[key[:-2] + "age_s"] = round(max(0.0, now - parse_rfc3339(value)), 1)
+                age_s = now - parse_rfc3339(value)
             except ValueError:
                 continue
+            ahead = key == "due_at"
+            aged[key[:-2] + ("in_s" if ahead else "age_s")] = round(max(0.0, -age_s if ahead else age_s), 1)
     return aged
+
+
+# ====================================================================================================
+# room: explain — why a worker or an issue is where it is: what was seen, which rule decided, what comes next
+# ====================================================================================================
+
+
+def _signal(name: str, value, source: str, at: float = 0.0) -> dict:
+    return {"name": name, "value": str(value), "from": source, "at": rfc3339(at) or None}
+
+
+def list_signals(verdict: Verdict, memory: Memory) -> list:
+    """Return what was seen of one worker, each with where it was read and, where it has one, its stamp."""
+    signals = verdict.signals
+    sighting, track, look, tree = signals.sighting, signals.track, signals.look, signals.sighting.worktree
+    pane = sighting.pane
+    rows = [_signal("session", sighting.session, "tmux list-panes", pane.created_at if pane else 0.0)]
+    if pane is not None:
+        rows.append(_signal("pane", f"{pane.pane_id} of {pane.session}", "tmux list-panes"))
+        front = f"{pane.command}" + (f", {sighting.shell} shell" if sighting.shell else "")
+        rows.append(_signal("foreground", front, "tmux list-panes and the process", 0.0))
+        rows.append(_signal("last output", "of its window", "tmux window_activity", pane.activity_at))
+        rows.append(_signal("clients", pane.attached, "tmux session_attached"))
+    elif track.pane_pid:
+        lives = "lives" if sighting.process_lives else "has ended"
+        rows.append(_signal("process", f"{track.pane_pid} {lives}", "the process table"))
+    rows.append(_signal("seen as agent", " ".join(track.agents) or "nothing yet", MEMORY_FILE))
+    rows.append(_signal("branch", tree.branch or "(detached)", f"{tree.admin}/HEAD"))
+    rows.append(_signal("git", "index, HEAD or its log written", tree.admin, tree.git_at))
+    if tree.record_at:
+        said = tree.record.get("state") or "written"
+        rows.append(_signal("own record", said, f"{tree.path}/.gastown/state.json and its like", tree.record_at))
+    if look is not None:
+        said = f"{look.changed} changed or untracked" if look.ok else f"failed: {look.reason}"
+        rows.append(_signal("files", said, "git status", look.files_at))
+        last = look.screen.splitlines()[-1:]
+        rows.append(_signal("screen", last[0] if last else "(empty)", "tmux capture-pane", look.at))
+    rows.append(_signal("issue", verdict.issue or "none known", "record, branch and claim"))
+    if track.nudged_at:
+        rows.append(_signal("nudge", track.nudge_result, MEMORY_FILE, track.nudged_at))
+    if signals.hold:
+        rows.append(_signal("hold", signals.hold, HOLD_FILE))
+    request = memory.requests.get(verdict.name)
+    if request is not None:
+        said = f"by {request.sender}, refused {request.looks} times" if request.looks else f"by {request.sender}"
+        rows.append(_signal("shutdown asked", said, MEMORY_FILE, request.at))
+    told = [matter for matter in memory.escalations.values() if matter.name == verdict.name]
+    rows += [_signal("escalation", f"{one.cause}: {one.summary}", MEMORY_FILE, one.opened_at) for one in told]
+    return rows
+
+
+def list_rules(verdict: Verdict) -> list:
+    """Return every rule in the order of precedence: which fitted first, and which it shadowed."""
+    rows = []
+    for state, why in weigh_rules(verdict.signals):
+        decided = next((row["name"] for row in rows if row["fits"]), "")
+        said = "no" if not why else f"would fit, but {decided} comes first: {why}" if decided else f"yes: {why}"
+        rows.append({"name": state, "fits": bool(why), "why": said})
+    return rows
+
+
+def explain_polecat(name: str, seen: Observation, decision: Decision, config: Config, blockers, history) -> dict:
+    """Return why one worker is where it is.
+
+    blockers: what stands against its retirement now, as Blocker values; history: its events, oldest first.
+    """
+    verdict, row = decision.verdicts[name], report_polecat(name, seen, decision, config)
+    draft = Draft(seen, decision.memory, config)
+    track = decision.memory.polecats[name]
+    return {
+        "subject": name,
+        "kind": "polecat",
+        "verdict": verdict.state,
+        "why": verdict.why,
+        "signals": list_signals(verdict, decision.memory),
+        "rules": list_rules(verdict),
+        "episode": {"quiet_from_at": rfc3339(track.quiet_from_at)} if track.quiet_from_at else None,
+        "next": row["next"],
+        "halted": draft.halted() or None,
+        "blockers": report_blockers((one.kind, one.evidence, one.remedy) for one in blockers),
+        "attach": row["attach"],
+        "history": list(history),
+    }
+
+
+def explain_issue(issue: Issue, seen: Observation, decision: Decision, config: Config, history) -> dict:
+    """Return why one issue has, gets or does not get a worker: every check, the first that fits is the reason."""
+    draft = Draft(seen, decision.memory, config)
+    draft.verdicts = decision.verdicts
+    by_id = {one.id: one for one in seen.issues or ()}
+    checks = (
+        ("ready", why_not_ready(issue, seen.now, by_id), "its own status, links and assignee"),
+        ("filters", why_filtered(issue, config, by_id), "skip_types, labels, issue_prefix, epic_id"),
+        ("attended", why_attended(issue, draft), "claims, worktrees and failed attempts"),
+        ("host", why_no_spawn(draft), "pause, cap, delay, guards and breaker"),
+    )
+    first = next((why for _, why, _ in checks if why), "")
+    effort, claim = decision.memory.issues.get(issue.id, Effort()), (seen.claims or {}).get(issue.id)
+    signals = [
+        _signal("status", issue.status, "the queue"),
+        _signal("type", issue.type, "the queue"),
+        _signal("priority", issue.priority, "the queue"),
+        _signal(
+            "attempts",
+            f"{effort.attempts} of {SPAWN_ATTEMPTS}" + f" ({effort.error})" * bool(effort.error),
+            MEMORY_FILE,
+        ),
+    ]
+    if claim is not None:
+        signals.append(_signal("claim", f"{claim.state} by {claim.actor}", "claims/", claim.at))
+        signals.append(_signal("worker", claim.name or "none", "claims/"))
+    if claim is not None and claim.state == "handed-over":
+        signals.append(_signal("handed over", f"branch {claim.branch or '(deleted)'}, {claim.ref}", "claims/"))
+    return {
+        "subject": issue.id,
+        "kind": "issue",
+        "verdict": "not spawnable" if first else "spawnable",
+        "why": first,
+        "title": issue.title,
+        "signals": signals,
+        "rules": [
+            {"name": name, "fits": bool(why), "why": why or f"nothing in the way: {what}"} for name, why, what in checks
+        ],
+        "next": {"action": "spawn again", "due_at": rfc3339(effort.next_at)} if effort.next_at > seen.now else None,
+        "blockers": [],
+        "history": list(history),
+    }
+
+
+def explain_retired(rows, history) -> dict:
+    """Return what became of a retired worker; rows as of `retired`, newest first."""
+    newest = rows[0]
+    return {
+        "subject": newest["name"],
+        "kind": "retired",
+        "verdict": "retired",
+        "why": f"`recover {newest['name']}` brings it back",
+        "signals": [
+            _signal(
+                "retired",
+                f"{row['ref']} is {row['commit'][:12]}, branch {row['branch'] or '(detached)'}",
+                "git",
+                parse_rfc3339(row["at"]),
+            )
+            for row in rows
+        ],
+        "rules": [],
+        "next": None,
+        "blockers": [],
+        "history": list(history),
+    }
 
 
 # ====================================================================================================
 # room: render — data into the text people read
 # ====================================================================================================
-
-COLOURS = {
-    "working": "32",
-    "starting": "36",
-    "idle": "36",
-    "stuck": "33",
-    "busy": "33",
-    "dead": "31",
-    "unknown": "35",
-    "requested": "34",
-    "held": "35",
-}
 
 
 def plain(text: str) -> str:
@@ -3330,67 +3511,6 @@ def render_table(rows, indent: str = "  ") -> str:
         cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths)] + [row[-1]]
         lines.append(indent + "  ".join(cells).rstrip())
     return "\n".join(lines)
-
-
-def paint(text: str, state: str, colour: bool) -> str:
-    """Colour a word by its state, where colour is wanted."""
-    return f"\x1b[{COLOURS[state]}m{text}\x1b[0m" if colour and state in COLOURS else text
-
-
-def _render_polecats(polecats, colour: bool) -> str:
-    if not polecats:
-        return "no polecats\n"
-    rows = [("NAME", "STATE", "ISSUE", "PROGRESS", "WHY")]
-    for one in polecats:
-        age = one.get("progress_age_s")
-        why = one["why"]
-        if one["state"] == "requested" and one["blockers"]:
-            why += f"; refused: {one['blockers'][0]['kind']}: {one['blockers'][0]['evidence']}"
-        elif one.get("escalated_at"):
-            why += f"; escalated {span(one['escalated_age_s'])} ago, waits for a person"
-        elif one.get("nudged_at"):
-            why += f"; nudged {span(one['nudged_age_s'])} ago ({one['nudge_result']})"
-        rows.append((one["name"], one["state"], one["issue"] or "-", span(age) if age is not None else "-", why))
-    head, *lines = render_table(rows).split("\n")
-    at = head.index("STATE")
-    painted = [
-        line[:at] + line[at:].replace(one["state"], paint(one["state"], one["state"], colour), 1)
-        for line, one in zip(lines, polecats)
-    ]
-    return "\n".join([head, *painted]) + "\n"
-
-
-def render_status(data: dict, colour: bool = False) -> str:
-    """Write the answer of `status`."""
-    daemon, rig = data["daemon"], data["rig"]
-    head = f"witness {data['verdict']}"
-    if daemon["pid"] and daemon["running"]:
-        head += f" (pid {daemon['pid']}, version {daemon['version']})"
-    lines = [f"{head}, rig {rig['name']} in {rig['path']}"]
-    if daemon.get("last_tick_age_s") is not None:
-        lines.append(f"last look {span(daemon['last_tick_age_s'])} ago")
-    lines += [f"{word}: {data[word]}" for word in ("paused", "halted") if data.get(word)]
-    for name, port in sorted((data.get("ports") or {}).items()):
-        if port["state"] == "degraded":
-            lines.append(f"{name} {port['state']}: {port['reason']}")
-    text = render_lines(lines) + _render_polecats(data.get("polecats") or [], colour)
-    queue = data.get("queue")
-    if queue is not None:
-        ready = "unknown" if queue["ready"] is None else f"{queue['ready']} ready, {queue['spawnable']} spawnable"
-        text += render_lines([f"queue: {ready}" + (f" ({queue['reason']})" if queue.get("reason") else "")])
-    return text
-
-
-def render_health(data: dict, colour: bool = False) -> str:
-    """Write the answer of `health`."""
-    lines = [
-        f"would {one['text']}"
-        if data["dry_run"]
-        else f"{'done' if one['done'] else 'failed'}: {one['text']}"
-        + (f" - {one['detail']}" if one.get("detail") else "")
-        for one in data["actions"]
-    ]
-    return _render_polecats(data["polecats"], colour) + render_lines(lines)
 
 
 def render_shutdown(data: dict) -> str:
@@ -3467,6 +3587,256 @@ def render_event(event: dict) -> str:
 def render_json(command: str, ok: bool, data: dict) -> str:
     """Write any answer as one JSON object; in ASCII, for a branch that is no UTF-8 could not be printed."""
     return json.dumps({"schema": JSON_SCHEMA, "command": command, "ok": ok, **data}) + "\n"
+
+
+# ====================================================================================================
+# room: screen — the status and its like, for a person who has five seconds
+# ====================================================================================================
+
+COLOURS = {
+    "working": "32",
+    "starting": "36",
+    "idle": "36",
+    "stuck": "33",
+    "busy": "33",
+    "dead": "31",
+    "unknown": "35",
+    "requested": "34",
+    "held": "35",
+}
+
+
+# Who is shown first: the states in the order in which they want a person's eye.
+ATTENTION = ("stuck", "dead", "unknown", "busy", "requested", "held", "starting", "working", "idle")
+SHOWN_IN_FULL = 20  # calm workers; a screen has 24 lines, and the rest of them is told by name
+ALERTS_SHOWN = 5  # open escalations; the rest is a number
+
+
+def count_columns(text: str) -> int:
+    """Return how many columns of a terminal a text takes: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(bool(unicodedata.combining(char)) for char in text)
+
+
+def fit(text: str, width: int) -> str:
+    """Cut a line to so many columns, the mark of the cut included; 0 is no limit."""
+    if not width or count_columns(text) <= width:
+        return text
+    kept = text[: width - 1]
+    while count_columns(kept) > width - 1:
+        kept = kept[:-1]
+    return kept + "…"
+
+
+def fit_lines(lines, width: int) -> str:
+    """Write lines of words that came from anywhere, each cut to the width."""
+    return "".join(fit(plain(line), width) + "\n" for line in lines)
+
+
+def wrap_lines(lines, width: int, indent: str = "") -> str:
+    """Write lines that must not be cut: what does not fit goes on below, deeper by two."""
+    if not width:
+        return fit_lines((indent + line for line in lines), 0)
+    import textwrap
+
+    deeper = indent + "  "
+    texts = [textwrap.wrap(plain(line), width, initial_indent=indent, subsequent_indent=deeper) for line in lines]
+    return fit_lines((row for rows in texts for row in rows), width)
+
+
+def paint(text: str, state: str, colour: bool) -> str:
+    """Colour a word by its state, where colour is wanted."""
+    return f"\x1b[{COLOURS[state]}m{text}\x1b[0m" if colour and state in COLOURS else text
+
+
+def wants_eye(polecat: dict) -> bool:
+    """Tell whether a worker wants a person's attention now."""
+    return polecat["state"] in ("stuck", "dead", "unknown", "busy") or bool(polecat["blockers"])
+
+
+def _rank(polecat: dict) -> tuple:
+    refused = polecat["state"] == "requested" and polecat["blockers"]
+    state = "dead" if refused else polecat["state"]
+    rank = ATTENTION.index(state) if state in ATTENTION else -1  # a later version's: it may be anything
+    return rank, not polecat.get("escalated_at"), -(polecat.get("progress_age_s") or 0.0), polecat["name"]
+
+
+def _say_next(polecat: dict) -> str:
+    """Say what comes next for a worker, and when."""
+    coming = polecat.get("next") or {}
+    action, due_s = coming.get("action"), coming.get("due_in_s")
+    when = f"in {span(due_s)}" if due_s else "soon"
+    if action is None or (action == "nudge" and polecat["state"] in ("working", "busy")):
+        return f"nudged {when} if nothing moves" if action else ""
+    return {
+        "retire": f"looked at again {when}",
+        "wait for a person": "waits for a person",
+        "escalate": f"a person is told {when}",
+    }.get(action, f"{action} {when}")
+
+
+def _list_details(polecat: dict) -> list:
+    """Return the lines below a worker that wants attention: what was tried, what its screen shows, how to get there."""
+    blockers, lines, tried = polecat["blockers"], [], []
+    if blockers:
+        more = f" (and {len(blockers) - 1} more: `witness explain {polecat['name']}`)" if len(blockers) > 1 else ""
+        lines.append(f"refused: {blockers[0]['kind']}: {blockers[0]['evidence']}{more}")
+    if polecat.get("nudged_at"):
+        tried.append(f"nudged {span(polecat['nudged_age_s'])} ago ({polecat['nudge_result']})")
+    if polecat.get("escalated_at"):
+        tried.append(f"a person was told {span(polecat['escalated_age_s'])} ago")
+    if tried or _say_next(polecat):
+        lines.append("; ".join(part for part in (*tried, _say_next(polecat)) if part))
+    shown = polecat.get("screen")
+    if shown and shown["line"]:
+        lines.append(f"| {shown['line']} ({span(shown['age_s'])} ago)")
+    if polecat.get("attach"):
+        lines.append(polecat["attach"])
+    return lines
+
+
+def _fold_calm(polecats) -> list:
+    """Return one line for each calm state: so many, and who."""
+    names = {state: [one["name"] for one in polecats if one["state"] == state] for state in ATTENTION}
+    return [f"{len(those)} {state}: {' '.join(those)}" for state, those in names.items() if those]
+
+
+def render_polecats(polecats, width: int = 0, colour: bool = False) -> str:
+    """Write the table of the workers: who wants attention first, with details; a crowd of calm ones folded."""
+    if not polecats:
+        return "no polecats\n"
+    ranked = sorted(polecats, key=_rank)
+    calm = [one for one in ranked if not wants_eye(one)]
+    folded = calm[SHOWN_IN_FULL:]
+    shown = [one for one in ranked if one not in folded]
+    rows = [("NAME", "STATE", "PROGRESS", "ISSUE", "WHY")]
+    for one in shown:
+        age_s = one.get("progress_age_s")
+        age = f"{span(age_s)} ago" if age_s is not None else "-"
+        said = [one["why"] if one["state"] != "working" else "", "" if wants_eye(one) else _say_next(one)]
+        why = "; ".join(part for part in said if part)
+        rows.append((one["name"], one["state"], age, one["issue"] or "-", why or one["why"]))
+    head, *lines = render_table(rows).split("\n")
+    at = head.index("STATE")
+    text = fit(head, width) + "\n"
+    for line, one in zip(lines, shown):
+        line = fit(line, width)
+        text += line[:at] + line[at:].replace(one["state"], paint(one["state"], one["state"], colour), 1) + "\n"
+        if wants_eye(one):
+            text += wrap_lines(_list_details(one), width, " " * at)
+    return text + wrap_lines(_fold_calm(folded), width, "  ")
+
+
+def _list_troubles(data: dict) -> list:
+    """Return what a person should know beside the workers: pause, tools that do not answer, what was escalated."""
+    lines, stopped = [], "paused" if data.get("paused") else "halted"
+    if data.get(stopped):
+        remedy = "" if "witness resume" in data[stopped] else "; `witness resume` goes on"
+        lines.append(f"! {stopped}: {data[stopped]}{remedy}")
+    ports = data.get("ports") or {}
+    for name, port in sorted(ports.items()):
+        if port["state"] == "degraded":
+            since = f" for {span(port['since_age_s'])}" if port.get("since_age_s") is not None else ""
+            lines.append(f"! {name} degraded{since}: {port['reason']}")
+    # What a worker's row or a tool's line says already is not said twice.
+    said = {one["name"] for one in data.get("polecats") or ()} | {f"port-{name}" for name in ports}
+    told = [one for one in data.get("escalations") or () if not {one["name"], one["cause"]} & said]
+    lines += [f"! told {span(one['opened_age_s'])} ago: {one['summary']}" for one in told[:ALERTS_SHOWN]]
+    if len(told) > ALERTS_SHOWN:
+        lines.append(f"! and {len(told) - ALERTS_SHOWN} more open escalations: `witness mail inbox mayor/`")
+    return lines
+
+
+def _list_head(data: dict) -> list:
+    """Return the lines on the daemon and the rig."""
+    daemon, rig = data["daemon"], data["rig"]
+    head = f"witness {data['verdict']}"
+    if daemon["pid"] and daemon["running"]:
+        up = f", up {span(daemon['started_age_s'])}" if daemon.get("started_age_s") is not None else ""
+        head += f" (pid {daemon['pid']}, version {daemon['version']}{up})"
+    if daemon.get("last_tick_age_s") is not None:
+        head += f", looked {span(daemon['last_tick_age_s'])} ago"
+    coming = data.get("next_tick") or {}
+    if data["verdict"] == "running" and coming.get("due_in_s") is not None:
+        head += f", next in {span(coming['due_in_s'])}"
+    detail = [data["detail"]] if data.get("detail") else []
+    return [head, *detail, f"rig {rig['name']} in {rig['path']}"]
+
+
+def _list_foot(data: dict) -> list:
+    """Return the lines on the queue, the kept folders and the day's figures."""
+    lines, queue, kept, stats = [], data.get("queue"), data.get("kept") or {}, data.get("stats") or {}
+    if queue is not None:
+        ready = "unknown" if queue["ready"] is None else f"{queue['ready']} ready, {queue['spawnable']} spawnable"
+        lines.append(f"queue: {ready}" + (f" ({queue['reason']})" if queue.get("reason") else ""))
+        lines += [f"queue: {line}" for line in queue.get("bad_lines", ())[:1]]
+    if kept.get("folders"):
+        lines.append(f"kept: {kept['folders']} folders of retired workers, {kept['mib']:.0f} MiB")
+    today = [(stats[key], key[len("today_") :]) for key in sorted(stats) if key.startswith("today_") and stats[key]]
+    today = [f"{number} {word[:-1] if number == 1 and word.endswith('s') else word}" for number, word in today]
+    if today:
+        lines.append("today: " + ", ".join(today))
+    return lines
+
+
+def render_status(data: dict, width: int = 0, colour: bool = False) -> str:
+    """Write the answer of `status`; width is the terminal's, 0 for none."""
+    polecats = data.get("polecats") or []
+    if data["verdict"] != "running" or data.get("paused") or data.get("halted"):
+        polecats = [{**one, "next": None} for one in polecats]  # nothing comes next while nobody acts
+    parts = (
+        wrap_lines([*_list_head(data), *_list_troubles(data)], width),
+        render_polecats(polecats, width, colour),
+        wrap_lines(_list_foot(data), width),
+    )
+    return "\n".join(part for part in parts if part)
+
+
+def render_health(data: dict, width: int = 0, colour: bool = False) -> str:
+    """Write the answer of `health`."""
+    lines = [
+        f"would {one['text']}"
+        if data["dry_run"]
+        else f"{'done' if one['done'] else 'failed'}: {one['text']}"
+        + (f" - {one['detail']}" if one.get("detail") else "")
+        for one in data["actions"]
+    ]
+    return render_polecats(data["polecats"], width, colour) + render_lines(lines)
+
+
+def render_explanation(data: dict, width: int = 0) -> str:
+    """Write the answer of `explain`."""
+    lines = [f"{data['subject']}: {data['verdict']}" + (f" - {data['why']}" if data["why"] else "")]
+    if data.get("title"):
+        lines.append(f"  {data['title']}")
+    if data.get("halted"):
+        lines.append(f"  nothing is done now: {data['halted']}")
+    if data.get("episode"):
+        lines.append(f"  quiet since {data['episode']['quiet_from_at']}")
+    coming = data.get("next")
+    if coming:
+        due_s = coming.get("due_in_s")
+        lines.append(f"  next: {coming['action']}" + (f" in {span(due_s)}" if due_s is not None else ""))
+    if data.get("attach"):
+        lines.append(f"  see it: {data['attach']}")
+    for blocker in data["blockers"]:
+        lines.append(f"  in the way of its retirement: {blocker['kind']}: {blocker['evidence']}")
+        lines.append(f"    clear it with: {blocker['remedy']}")
+    text = fit_lines(lines, width)
+    ages = [span(one["age_s"]) + " ago" if one.get("age_s") is not None else "" for one in data["signals"]]
+    rows = [(one["name"], one["value"], age, one["from"]) for one, age in zip(data["signals"], ages)]
+    if rows:
+        text += "seen\n" + fit_lines(render_table(rows).split("\n"), width)
+    if data["rules"]:
+        rows = [(one["name"], one["why"]) for one in data["rules"]]
+        text += "rules; the first that fits decides\n" + fit_lines(render_table(rows).split("\n"), width)
+    if data["history"]:
+        text += "what happened\n" + fit_lines(("  " + render_event(one) for one in data["history"]), width)
+    return text + "".join("\n" + render_explanation(one, width) for one in data.get("related", ()))
 
 
 # ====================================================================================================
@@ -5902,6 +6272,34 @@ def delete_tree(host: Host, path: str) -> None:
     os.rmdir(path)
 
 
+def measure_tree(path: str) -> int:
+    """Return the bytes that a folder takes on disk, all below it included; what cannot be read counts as nothing."""
+    used, folders = 0, [path]
+    while folders:
+        try:
+            entries = list(os.scandir(folders.pop()))
+        except OSError:
+            continue
+        for entry in entries:
+            try:
+                used += entry.stat(follow_symlinks=False).st_blocks * 512  # st_blocks is in units of 512 bytes
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+            except OSError:
+                continue
+    return used
+
+
+def measure_kept(rig: Rig, known: dict) -> dict:
+    """Return the bytes of each kept folder by name; those known are not measured again, for nobody writes there."""
+    root = os.path.join(rig.state, "retiring")
+    try:
+        names = [name for name in os.listdir(root) if name.endswith(".kept")]
+    except OSError:
+        return {}
+    return {name: known[name] if name in known else measure_tree(os.path.join(root, name)) for name in names}
+
+
 def sweep_trash(tools: Tools, now: float) -> list:
     """Delete kept folders older than trash_hours, the oldest sooner where disk runs low; return what was done."""
     root = os.path.join(tools.rig.state, "retiring")
@@ -6468,6 +6866,7 @@ class Station:
         self.outcomes = ()
         self.looks = {}
         self.versions = {}
+        self.kept = {}  # bytes of the kept folders by name, as of the latest sweep
         self.spawn_child = None  # kept only to be reaped; whether it lives its lock says
         self.memory = Memory()  # the latest, also while actions are performed
 
@@ -6873,6 +7272,7 @@ def _perform_sweep(station: Station, action: SweepTrash) -> Outcome:
     swept = sweep_trash(station.tools, station.host.now())
     for one in swept:
         station.store.tell("swept", "kept folder", str(one))
+    station.kept = measure_kept(station.rig, station.kept)
     return _outcome(station, "sweep", action, True)
 
 
@@ -7146,8 +7546,10 @@ class Loop:
     def _show(self, seen: Observation, decision: Decision, due_at: float) -> None:
         # Slack: a loaded host is late, a tool may use its whole time-out; beyond that the daemon hangs.
         slack_s = max(2 * self.station.config.interval, 10) + self.station.config.tool_timeout
-        view = report_tick(seen, decision, self.station.config, due_at + slack_s)
-        self.station.store.write_view({**view, "pid": os.getpid()})
+        view = report_tick(seen, decision, self.station.config, due_at, due_at + slack_s)
+        sizes = self.station.kept.values()
+        kept = {"folders": len(sizes), "mib": round(sum(sizes) / (1 << 20), 1)}
+        self.station.store.write_view({**view, "kept": kept, "pid": os.getpid()})
 
     def _show_busy(self, action: Action | None) -> None:
         """Say before an action that takes long that it does, so that `status` does not call it hanging."""
@@ -7668,7 +8070,7 @@ def cmd_health(desk: Desk, words) -> Answer:
         raise WitnessError(
             f"no polecat {clean_line(missing[0], 60)} in {desk.rig.polecats}", "`witness status` lists them"
         )
-    view = report_tick(seen, decision, station.config, 0.0)
+    view = report_tick(seen, decision, station.config)
     polecats = [one for one in view["polecats"] if not words.names or one["name"] in words.names]
     rows = [
         {**one, "done": outcome.ok, "detail": outcome.detail}
@@ -7679,7 +8081,9 @@ def cmd_health(desk: Desk, words) -> Answer:
         rows = [{**one, "done": False, "detail": ""} for one in report_actions(due)]
     data = add_ages({"polecats": polecats, "actions": rows, "dry_run": words.dry_run}, seen.now)
     ill = any(one["state"] in ("dead", "stuck", "unknown") for one in polecats)
-    return Answer(status=EXIT_FAILED if ill else EXIT_OK, data=data, text=render_health(data, words.colour))
+    return Answer(
+        status=EXIT_FAILED if ill else EXIT_OK, data=data, text=render_health(data, words.width, words.colour)
+    )
 
 
 def _report_retired(outcome: Outcome) -> dict:
@@ -7689,7 +8093,7 @@ def _report_retired(outcome: Outcome) -> dict:
         "ref": data.get("ref"),
         "commit": data.get("commit") or "",
         "branch": data.get("branch"),
-        "blockers": [dict(zip(("kind", "evidence", "remedy"), one)) for one in data.get("blockers", ())],
+        "blockers": report_blockers(data.get("blockers", ())),
     }
 
 
@@ -7806,7 +8210,7 @@ def _explain_spawn(desk: Desk, station: Station, words) -> Answer:
         row["result"] = "would spawn" if row["id"] in started else "not spawned" if row["reason"] else "next"
     if words.dry_run and not words.explain:
         rows = [row for row in rows if row["id"] in started]
-    data = {"issues": rows, "reason": report_tick(seen, decision, station.config, 0.0)["queue"]["reason"]}
+    data = {"issues": rows, "reason": report_tick(seen, decision, station.config)["queue"]["reason"]}
     return Answer(status=EXIT_OK, data=data, text=render_spawn(data))
 
 
@@ -7857,7 +8261,7 @@ def cmd_spawn(desk: Desk, words) -> Answer:
     data = {"issues": rows, "reason": None}
     if not rows:
         seen, decision, _ = desk.run_rounds(station, {"duties": frozenset()}, act=False)
-        data["reason"] = report_tick(seen, decision, station.config, 0.0)["queue"]["reason"]
+        data["reason"] = report_tick(seen, decision, station.config)["queue"]["reason"]
     good = all(row["result"] == "spawned" for row in rows)
     return Answer(status=EXIT_OK if good else EXIT_FAILED, data=data, text=render_spawn(data))
 
@@ -8039,46 +8443,6 @@ def cmd_reload(desk: Desk, words) -> Answer:
     return Answer(status=EXIT_OK, data={"pid": pid}, text=f"pid {pid} reads its settings again\n")
 
 
-VERDICT_STATUS = {
-    "running": EXIT_OK,
-    "dead": EXIT_FAILED,
-    "not running": EXIT_NOT_RUNNING,
-    "hanging": EXIT_UNKNOWN,
-    "unknown": EXIT_UNKNOWN,
-}
-
-
-def _show_status(desk: Desk, sight: DaemonSight, view: dict, colour: bool) -> tuple:
-    shown = ("paused", "halted", "ports", "polecats", "strangers", "queue", "stats", "requests", "letters_waiting")
-    data = add_ages(
-        {
-            "rig": {"name": desk.rig.name, "path": desk.rig.path},
-            "daemon": report_daemon(sight, view),
-            "verdict": sight.verdict,
-            **{key: view[key] for key in shown if key in view},
-        },
-        desk.host.now(),
-    )
-    text = render_status(data, colour)
-    if sight.detail:
-        text = text.replace("\n", f"\n{sight.detail}\n", 1)
-    return data, text
-
-
-def cmd_status(desk: Desk, words) -> Answer:
-    """Say whether the daemon runs, and what it saw last."""
-    sight = see_daemon(desk.store)
-    try:
-        data, text = _show_status(desk, sight, desk.store.read_view(), words.colour)
-    except (KeyError, ValueError, TypeError, AttributeError):
-        # The archive was replaced under a daemon of another version.
-        data, text = _show_status(desk, sight, {}, words.colour)
-        text += f"{VIEW_FILE} is not of this version: `witness restart` takes the new one into use\n"
-    if not data["daemon"]["running"]:
-        text += "nothing is watched now: `witness start` starts it, `witness health` looks once\n"
-    return Answer(status=VERDICT_STATUS[sight.verdict], data=data, text=text)
-
-
 def _set_config(desk: Desk, words) -> Answer:
     if len(words.words) != 2:
         raise UsageError("config set needs a name and a value", "write `witness config set max_workers 6`")
@@ -8113,6 +8477,207 @@ def cmd_config(desk: Desk, words) -> Answer:
     rows = [{"name": name, "value": config.values[name], "origin": config.origins[name]} for name in names]
     text = render_table([(row["name"], json.dumps(row["value"]), row["origin"]) for row in rows], "") + "\n"
     return Answer(status=EXIT_OK, data={"settings": rows}, text=text)
+
+
+# ====================================================================================================
+# room: look — what a person reads: status and its watch, explain, events, log
+# ====================================================================================================
+
+
+VERDICT_STATUS = {
+    "running": EXIT_OK,
+    "dead": EXIT_FAILED,
+    "not running": EXIT_NOT_RUNNING,
+    "hanging": EXIT_UNKNOWN,
+    "unknown": EXIT_UNKNOWN,
+}
+
+
+def _show_status(desk: Desk, sight: DaemonSight, view: dict, words) -> tuple:
+    shown = "paused halted next_tick ports polecats strangers escalations queue kept stats requests letters_waiting"
+    data = add_ages(
+        {
+            "rig": {"name": desk.rig.name, "path": desk.rig.path},
+            "daemon": report_daemon(sight, view),
+            "verdict": sight.verdict,
+            "detail": sight.detail or None,
+            **{key: view[key] for key in shown.split() if key in view},
+        },
+        desk.host.now(),
+    )
+    return data, render_status(data, words.width, words.colour)
+
+
+def look_at_daemon(desk: Desk, words) -> Answer:
+    """Return what `status` says now."""
+    sight = see_daemon(desk.store)
+    try:
+        data, text = _show_status(desk, sight, desk.store.read_view(), words)
+    except (KeyError, ValueError, TypeError, AttributeError):
+        # The archive was replaced under a daemon of another version.
+        data, text = _show_status(desk, sight, {}, words)
+        text += f"{VIEW_FILE} is not of this version: `witness restart` takes the new one into use\n"
+    if not data["daemon"]["running"]:
+        text += "nothing is watched now: `witness start` starts it, `witness health` looks once\n"
+    return Answer(status=VERDICT_STATUS[sight.verdict], data=data, text=text)
+
+
+class Screen:
+    """The terminal while something is redrawn on it; `with` gives it back as it was.
+
+    Another page, no cursor, no echo, keys read one by one: ^C and ^Z come as keys, so that neither leaves it half set.
+    """
+
+    def __enter__(self):
+        import signal
+        import termios
+        import tty
+
+        self.saved = termios.tcgetattr(0)
+        self.wake_fd, write_fd = os.pipe()
+        for fd in (self.wake_fd, write_fd):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+        self.caught = []
+        for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGWINCH"):
+            signal.signal(getattr(signal, name), lambda number, _: self.caught.append(number))
+        tty.setraw(0, termios.TCSADRAIN)
+        self._write("\x1b[?1049h\x1b[?25l")
+        return self
+
+    def __exit__(self, *_):
+        import termios
+
+        try:
+            self._write("\x1b[?25h\x1b[?1049l")
+            termios.tcsetattr(0, termios.TCSADRAIN, self.saved)
+        except (OSError, termios.error):
+            return  # the terminal is gone, and with it what there was to mend
+
+    @staticmethod
+    def _write(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def draw(self, text: str, height: int) -> None:
+        """Put a text in place of the last one; what does not fit is cut, never scrolled."""
+        lines = text.rstrip("\n").split("\n")[:height]
+        self._write("\x1b[H" + "".join(line + "\x1b[K\r\n" for line in lines[:-1]) + lines[-1] + "\x1b[K\x1b[J")
+
+    def wait(self, wait_s: float) -> bool:
+        """Wait for time or a new size; False where a key or a signal asks to leave."""
+        import select
+        import signal
+
+        readable = select.select([0, self.wake_fd], [], [], wait_s)[0]
+        if self.wake_fd in readable:
+            os.read(self.wake_fd, 512)
+        keys = os.read(0, 64) if 0 in readable else b""
+        leaves = (0 in readable and not keys) or any(key in keys for key in b"q\x03\x04\x1a")
+        return not leaves and not set(self.caught) - {signal.SIGWINCH}
+
+
+WATCH_S = 1.0  # between two redraws: a file is read for it, nobody is asked
+
+
+def _watch_status(desk: Desk, words) -> Answer:
+    """Show the status again and again: on a terminal in place, as JSON an object a line."""
+    if words.json:
+        while True:
+            answer = look_at_daemon(desk, words)
+            print(render_json("status", answer.status == EXIT_OK, answer.data), end="", flush=True)
+            desk.host.pause(WATCH_S)
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("--watch needs a terminal", "`witness status --watch --json` prints an object a line anywhere")
+    with Screen() as screen:
+        go_on = True
+        while go_on:
+            words.width, height = os.get_terminal_size(1)
+            answer = look_at_daemon(desk, words)
+            keys = f"{time.strftime('%H:%M:%S', time.localtime(desk.host.now()))}  q leaves"
+            screen.draw(answer.text + "\n" + keys, height)
+            go_on = screen.wait(WATCH_S)
+    return Answer(status=answer.status, data=None, text="")
+
+
+def cmd_status(desk: Desk, words) -> Answer:
+    """Say whether the daemon runs, and what it saw last."""
+    return _watch_status(desk, words) if words.watch else look_at_daemon(desk, words)
+
+
+def _parse_event(line: str) -> dict:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        event = None
+    return event if isinstance(event, dict) else {"text": clean_line(line)}  # torn by a full disk
+
+
+HISTORY_SHOWN = 20  # events that `explain` prints
+
+
+def _list_history(desk: Desk, subject: str) -> list:
+    """Return the last events of one worker or issue, oldest first; the rotated file before counts, too."""
+    events = []
+    for name in (f"{EVENTS_FILE}.1", EVENTS_FILE):
+        try:
+            with open(desk.store.path(name), "rb") as file:
+                events += [_parse_event(line.decode("utf-8", "replace")) for line in file if subject.encode() in line]
+        except FileNotFoundError:
+            continue
+    return [event for event in events if event.get("subject") == subject][-HISTORY_SHOWN:]
+
+
+def _look_as_daemon(station: Station, name: str) -> tuple:
+    """Return (observation, decision) as the daemon would judge now, a second look included; nothing is done.
+
+    Without the tick lock: a retirement of minutes must not keep the question why waiting.
+    """
+    station.first = False  # else each worker's timers would count from now
+    wish = {"duties": frozenset({"health"}), "only": (name,)}
+    seen, decision, _ = run_round(station, act=False, **wish)
+    sighting = seen.sightings.get(name)
+    if sighting is None:
+        return seen, decision
+    station.looks = {}
+    look_twice = LookTwice(subject=name, pane_id=sighting.pane.pane_id if sighting.pane is not None else "")
+    perform(station, look_twice)
+    return run_round(station, act=False, **wish)[:2]
+
+
+def cmd_explain(desk: Desk, words) -> Answer:
+    """Say why a worker or an issue is where it is, and what would have to change."""
+    station, subject = desk.station(), words.subject
+    seen, decision = _look_as_daemon(station, subject)
+    issues = {issue.id: issue for issue in seen.issues or ()}
+    retired = [row for row in list_retired(station.tools) if subject in (row["name"], row["issue"])]
+    found = []
+    if subject in decision.verdicts:
+        memory = decision.memory
+        asked = subject in memory.requests or subject in memory.retirements
+        blockers = inspect_for_handoff(station, seen.sightings[subject].worktree) if asked else ()
+        history = _list_history(desk, subject)
+        found.append(explain_polecat(subject, seen, decision, station.config, blockers, history))
+        issue = issues.get(decision.verdicts[subject].issue)
+        if issue is not None:
+            found.append(explain_issue(issue, seen, decision, station.config, _list_history(desk, issue.id)))
+    elif subject in issues:
+        history = _list_history(desk, subject)
+        found.append(explain_issue(issues[subject], seen, decision, station.config, history))
+    for name in sorted({row["name"] for row in retired} - {subject if subject in decision.verdicts else ""}):
+        history = _list_history(desk, name)
+        found.append(explain_retired([row for row in retired if row["name"] == name], history))
+    if not found:
+        stranger = next((why for folder, why in seen.strangers if folder == subject), "")
+        known = [*decision.verdicts, *issues]
+        close = nearest(subject, known)
+        raise WitnessError(
+            f"{clean_line(subject, 60)} is no worker, issue or retired worker of {desk.rig.path}"
+            + (f": {stranger}" if stranger else ""),
+            f"did you mean {close}?" if close else "`witness status` and `witness issues --all` list them",
+        )
+    data = add_ages({**found[0], "related": found[1:]}, desk.host.now())
+    return Answer(status=EXIT_OK, data=data, text=render_explanation(data, words.width))
 
 
 def _read_lines(desk: Desk, words, name: str):
@@ -8151,14 +8716,6 @@ def _print_records(desk: Desk, words, name: str, key: str, parse, render) -> Ans
     for record in records:
         print(json.dumps(record) if words.json else render(record), flush=True)
     return Answer(status=EXIT_OK, data=None, text="")
-
-
-def _parse_event(line: str) -> dict:
-    try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
-        event = None
-    return event if isinstance(event, dict) else {"text": clean_line(line)}  # torn by a full disk
 
 
 def cmd_events(desk: Desk, words) -> Answer:
@@ -8208,7 +8765,10 @@ COMMANDS = {
     ),
     "reload": Command(cmd_reload, "let the daemon read its settings again", "witness reload"),
     "status": Command(
-        cmd_status, "is it running, and what did it see (exit 0, 1, 3, 4 as init scripts)", "witness status --json"
+        cmd_status,
+        "is it running, and what did it see (exit 0, 1, 3, 4 as init scripts)",
+        "witness status --watch",
+        (_flag("--watch", help="redraw it in place each second; q leaves"),),
     ),
     "health": Command(
         cmd_health,
@@ -8244,6 +8804,12 @@ COMMANDS = {
         cmd_hold, "leave one worker alone", "witness hold alpha --reason 'I work in it'", ((("name",), {}), REASON, FOR)
     ),
     "release": Command(cmd_release, "end the hold on one worker", "witness release alpha", ((("name",), {}),)),
+    "explain": Command(
+        cmd_explain,
+        "why a worker or an issue is where it is, and what would have to change",
+        "witness explain alpha",
+        ((("subject",), {"metavar": "NAME|ISSUE"}),),
+    ),
     "events": Command(cmd_events, "what happened, as one line each", "witness events -f", FOLLOW),
     "logs": Command(cmd_logs, "the daemon's log", "witness logs -n 200", FOLLOW),
     "retired": Command(cmd_retired, "what was retired, and where it is kept", "witness retired"),
@@ -8317,7 +8883,7 @@ def read_plain(argv) -> Words | None:
     """Read a command with at most --json and --rig PATH without argparse, whose import costs more than the command."""
     words, rest = Words(), list(argv[1:])
     words.command, words.rig, words.json, words.sets = argv[0], "", False, []
-    words.timeout, words.force = 10.0, False
+    words.timeout, words.force, words.watch = 10.0, False, False
     while rest:
         word = rest.pop(0)
         if word == "--json":
@@ -8403,6 +8969,16 @@ def mend_standard_files() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # a title need not fit the terminal's encoding
 
 
+def find_width() -> int:
+    """Return the columns that a line may have, 0 for any: a file or a pipe has none."""
+    if os.environ.get("COLUMNS", "").isdigit():
+        return int(os.environ["COLUMNS"])
+    try:
+        return os.get_terminal_size(1).columns
+    except OSError:
+        return 0
+
+
 # An OSError of one of these kinds is the machine's, not a bug of ours.
 MACHINE_FAULTS = frozenset(
     getattr(errno, name)
@@ -8441,6 +9017,7 @@ def main(argv=None, host: Host | None = None) -> int:
         words = words or read_words(argv)
         name = words.command
         words.colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        words.width = find_width()
         desk = Desk(host, words.rig, words.sets, called_as())
         answer = COMMANDS[name].handler(desk, words)
         if answer.data is not None and words.json:

@@ -540,8 +540,8 @@ def test_a_tick_does_each_duty_in_order():
         "Retire",
         "StartSpawn",
         "CheckMerged",
-        "SweepTrash",
         "SendLetter",
+        "SweepTrash",
     ]
 
 

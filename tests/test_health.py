@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 from tools.simulation import HOUR, MIN, T0, make_pane, make_sighting, make_track, make_tree, settings
 
-from witness import ABSENT, HEALTH_RULES, UNKNOWN, Claim, Look, Sighting, Signals, find_assignment, judge_health
+from witness import (
+    ABSENT,
+    HEALTH_RULES,
+    UNKNOWN,
+    Claim,
+    Look,
+    Sighting,
+    Signals,
+    find_assignment,
+    judge_health,
+    weigh_rules,
+)
 from witness import find_progress as progress
 
 QUIET = {"activity_at": T0 - 40 * MIN}  # a pane that has not moved for longer than stuck_after
@@ -114,10 +125,13 @@ def test_there_is_a_row_for_each_rule_by_its_name_in_the_order_of_precedence():
     assert [rows()[name][0] for name in names] == names
 
 
-def test_a_verdict_lists_the_rules_tried_up_to_the_one_that_fits():
-    verdict = judge_health(signals(make_sighting(created_at=T0 - 60)))
-    tried = [(state, False, "") for state in ("unknown", "held", "requested", "idle")]
-    assert list(verdict.rules) == [*tried, ("starting", True, "1m old")]
+def test_every_rule_is_weighed_those_behind_the_first_that_fits_included():
+    given = signals(make_sighting(created_at=T0 - 60))
+    weighed = weigh_rules(given)
+    assert [state for state, _ in weighed] == [state for state, _ in HEALTH_RULES]
+    assert next((state, why) for state, why in weighed if why) == ("starting", "1m old")
+    assert weighed[-1] == ("working", "its pane moves")
+    assert judge_health(given).signals is given
 
 
 def test_a_quiet_worker_is_a_candidate_until_a_second_look_confirms_it():
