@@ -10,7 +10,7 @@ The house, bottom-up; a room uses only what stands above it (`./build.sh map` pr
   words       header · constants · errors · settings · names · model · memory · actions
   reading     formats · letters · issues
   judging     health · draft · alerts · ladder · retire · fate · spawn · requests · decide
-  telling     report · explain · render · screen
+  telling     report · explain · render · screen · units
   ----------  the line: above it nothing touches the outside, the clock or chance; below it nothing decides
   hands       host · processes · ground · store · git · tmux · tools · queue · mailbox · quiesce · inspect · rescue ·
               removal · trash · retirement · recover · spawner
@@ -109,6 +109,7 @@ STORM_SHARE = 0.5  # this share of at least STORM_WORKERS is a fault of the host
 STORM_WORKERS = 3
 MERGED_CHECK_S = 600  # handed-over work is looked for on the default branch this often
 SWEEP_S = 600  # kept folders are aged this often
+LONG_ACTION_TIMEOUTS = 30  # tool time-outs that one action may take, a retirement say, before it counts as hanging
 FOLLOW_UPS = 12  # rounds run at once because an action's outcome asks for the next; then the normal wait
 AGENTS_KEPT = 8  # foreground commands remembered per instance
 SCREEN_LINES = 20  # last lines of a pane that travel as evidence
@@ -285,6 +286,8 @@ SETTINGS = (
     ),
     Setting("provisioned", "words", (), "untracked files the tools put into each worktree; they never block"),
     Setting("trash_hours", "number", 24, "the folder of a retired worker is kept this long", "h", 0, 8784),
+    Setting("retire_on_done", "flag", False, "take POLECAT_DONE for a request to be shut down, not only for news"),
+    _seconds("release_orphans_after", 0, "free an issue whose worker's worktree is gone for this long (0: never)", 0),
     Setting("trusted_senders", "words", ("mayor", "deacon", "overseer"), "who may ask for another's shutdown"),
     Setting("mayor", "text", "mayor/", "address that gets escalations"),
     Setting("escalate_command", "words", (), "argv that also gets each escalation, JSON on its standard input"),
@@ -1112,6 +1115,36 @@ def load_memory(text: str) -> Memory:
     return memory.but(spawn=load_value(Spawn, spawn)) if spawn else memory
 
 
+def import_first(text: str) -> tuple | None:
+    """Return (memory, its settings, what could not be taken) of a witness.json of the first Witness, else None.
+
+    It wrote no version. 0 meant the default there, and "nudge:…" among the spawned issues was its memory of nudges.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    data = json.loads(text)
+    if not isinstance(data, dict) or "version" in data or not {"rig_name", "spawned_issues", "config"} & set(data):
+        return None
+    found, settings, lost = data.get("config"), {}, []
+    for name, value in (found if isinstance(found, dict) else {}).items():
+        if value in (0, "", None) and value is not False:
+            continue
+        try:
+            settings[name] = check_setting(name, value, MEMORY_FILE)
+        except ConfigError as error:
+            lost.append(error.line())
+    spawned = data.get("spawned_issues")
+    issues = [one for one in spawned if isinstance(one, str)] if isinstance(spawned, list) else []
+    figures = data.get("stats") if isinstance(data.get("stats"), dict) else {}
+    memory = Memory(
+        rig_name=str(data.get("rig_name") or ""),
+        spawned_issues=tuple(one for one in issues if not one.startswith("nudge:")),
+        stats={name: value for name, value in figures.items() if type(value) in (int, float)},
+    )
+    return memory, settings, lost
+
+
 # ====================================================================================================
 # room: actions — all that a tick can do; `decide` makes them, `perform` does each once
 # ====================================================================================================
@@ -1178,6 +1211,12 @@ class EndSpawn(Action):
     overdue: bool = False
 
 
+class ReleaseOrphan(Action):
+    """Set an issue free whose worker is gone without a trace."""
+
+    claim: Claim
+
+
 class CheckMerged(Action):
     """Look whether handed-over work has reached the default branch; close its issue if so."""
 
@@ -1199,6 +1238,7 @@ def describe(action: Action) -> str:
         Retire: "retire",
         StartSpawn: "spawn a worker for",
         EndSpawn: "settle the spawn for",
+        ReleaseOrphan: "release",
         CheckMerged: "look whether it is merged:",
         SweepTrash: "sweep",
     }[type(action)]
@@ -2726,6 +2766,40 @@ def settle_spawn(draft: Draft, outcome: Outcome) -> None:
         )
 
 
+def watch_orphans(draft: Draft) -> None:
+    """Tell a person of an issue whose worker's worktree is gone; free it only where release_orphans_after says so.
+
+    Nobody would ever work on it again, and nobody would say so.
+    """
+    seen, memory = draft.seen, draft.memory
+    known = seen.claims is not None and seen.issues is not None and seen.ports.get("git", Port()).state != UNKNOWN
+    if not known or not draft.may_time():
+        return
+    open_ids = {issue.id for issue in seen.issues if issue.status not in CLOSED}
+    there = {*seen.sightings, *memory.retirements, *(folder for folder, _ in seen.strangers)}
+    orphans = {
+        claim.issue: claim
+        for claim in seen.claims.values()
+        if claim.state == "working"
+        and claim.actor == seen.actor
+        and claim.name not in there
+        and claim.issue in open_ids
+    }
+    for matter in list(memory.escalations.values()):
+        issue = matter.cause[len("orphan-") :]
+        if matter.cause == f"orphan-{issue}" and issue not in orphans:
+            close_matter(draft, matter.cause, "", "it is worked on again, closed or free")
+    for issue, claim in orphans.items():
+        matter = memory.escalations.get(f"orphan-{issue}..")
+        after_s = draft.config.release_orphans_after
+        if matter is None:
+            branch = f"; its branch {claim.branch} is untouched" * bool(claim.branch)
+            summary = f"Issue {issue} was worked on by {claim.name}, whose worktree is gone{branch}"
+            raise_matter(draft, f"orphan-{issue}", "", "", summary, f"`spawn reset {issue}` frees it")
+        elif after_s and seen.now >= matter.opened_at + after_s:
+            draft.act(ReleaseOrphan(subject=issue, claim=claim, why=f"{claim.name} is gone"))
+
+
 def check_merged(draft: Draft) -> None:
     """Look every MERGED_CHECK_S whether handed-over work has reached the default branch."""
     seen = draft.seen
@@ -2796,7 +2870,7 @@ def read_mails(draft: Draft) -> None:
         if mail.id in known:
             continue
         ask = read_ask(mail, draft.seen.rig, draft.config.trusted_senders)
-        if ask.kind == "shutdown":
+        if ask.kind == "shutdown" or (ask.kind == "done" and draft.config.retire_on_done):
             _take_request(draft, mail, ask)
         elif ask.kind == "mind":
             if _acknowledge(draft, mail.id, "forwarded to " + draft.config.mayor):
@@ -3106,6 +3180,7 @@ def decide(seen: Observation, memory: Memory, config: Config) -> Decision:
     if not paused:
         if not seen.person:
             raise_again(draft)
+            watch_orphans(draft)
             check_merged(draft)
         send_due_letters(draft)
         if not seen.person:
@@ -3303,7 +3378,7 @@ def report_issues(
 
 def report_actions(actions) -> list:
     """Return the actions of a round as data."""
-    about_issues = (StartSpawn, EndSpawn, CheckMerged)
+    about_issues = (StartSpawn, EndSpawn, ReleaseOrphan, CheckMerged)
     about_polecats = (LookTwice, Nudge, Restart, Retire)
     return [
         {
@@ -3837,6 +3912,84 @@ def render_explanation(data: dict, width: int = 0) -> str:
     if data["history"]:
         text += "what happened\n" + fit_lines(("  " + render_event(one) for one in data["history"]), width)
     return text + "".join("\n" + render_explanation(one, width) for one in data.get("related", ()))
+
+
+# ====================================================================================================
+# room: units — what a service manager needs to run the daemon, and to spare the agents
+# ====================================================================================================
+
+
+def watchdog_s(config: Config) -> int:
+    """Return after how many seconds without a sign of life the daemon hangs: one tick and its longest action."""
+    return int(2 * config.interval + LONG_ACTION_TIMEOUTS * config.tool_timeout) + 1
+
+
+def _systemd_word(text: str) -> str:
+    """Quote a word for systemd: % begins a specifier there and $ a variable."""
+    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{text}"'
+
+
+def systemd_unit(rig: Rig, argv, environment: dict, config: Config) -> str:
+    """Return a systemd user unit; argv starts the daemon in the foreground."""
+    name = f"witness-{rig.name}"
+    command = " ".join(_systemd_word(word).replace("$", "$$") for word in argv)
+    lines = [
+        f"# The watchdog of the rig {plain(rig.path)}, as a unit of the user whose agents it watches:",
+        f"#   {rig.agents_path} unit systemd > ~/.config/systemd/user/{name}.service",
+        f"#   systemctl --user daemon-reload && systemctl --user enable --now {name}",
+        "#   loginctl enable-linger    (it starts at boot, and it and the agents outlive a logout)",
+        "[Unit]",
+        f"Description=Witness of the rig {rig.name}",
+        "",
+        "[Service]",
+        "Type=notify",
+        f"ExecStart={command}",
+        "ExecReload=/bin/kill -HUP $MAINPID",
+        "Restart=on-failure",
+        "RestartSec=10",
+        "# It finishes the action in hand, a retirement say, before it ends.",
+        f"TimeoutStopSec={watchdog_s(config)}",
+        f"WatchdogSec={watchdog_s(config)}",
+        "# The agents may run in a tmux server that was started from here; they are no part of this service: the",
+        "# defaults would end them all with it, or hide their socket.",
+        "KillMode=process",
+        "OOMPolicy=continue",
+        "PrivateTmp=no",
+        *(f"Environment={_systemd_word(f'{key}={value}')}" for key, value in sorted(environment.items())),
+        "",
+        "[Install]",
+        "WantedBy=default.target",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def launchd_unit(rig: Rig, argv, environment: dict, config: Config) -> str:
+    """Return a launchd agent's property list; argv starts the daemon in the foreground."""
+    import plistlib
+
+    label = f"witness.{rig.name}"
+    agent = {
+        "Label": label,
+        "ProgramArguments": list(argv),
+        "EnvironmentVariables": dict(sorted(environment.items())),
+        "RunAtLoad": True,
+        "KeepAlive": {"SuccessfulExit": False},
+        "ThrottleInterval": 10,
+        "ExitTimeOut": watchdog_s(config),
+        "AbandonProcessGroup": True,  # the agents' tmux server may be a child of it
+        "ProcessType": "Background",
+        "StandardErrorPath": f"{rig.state}/{LOG_FILE}",
+    }
+    text = plistlib.dumps(agent, sort_keys=False).decode()
+    head, mark, rest = text.partition("<plist")
+    place = f"~/Library/LaunchAgents/{label}.plist"
+    # A comment of XML holds no two hyphens in a row.
+    how = f"{rig.agents_path} unit launchd > {place}; launchctl load -w {place}".replace("--", "- -")
+    return f"{head}<!-- {plain(how)} -->\n{mark}{rest}"
+
+
+UNITS = {"systemd": systemd_unit, "launchd": launchd_unit}
 
 
 # ====================================================================================================
@@ -4617,6 +4770,42 @@ class Store:
                 "without a saved intention nothing is done; free the disk or mend the folder",
             ) from None
         self._memory, self._signature = memory, self._sign(self.path(MEMORY_FILE))
+
+    def import_first(self) -> None:
+        """Take over a witness.json of the first Witness, once: its settings become ours, the file is kept beside.
+
+        The caller holds the tick lock. A crash half-way is harmless: what is in the settings already stays.
+
+        Raises:
+            StateError: something could not be written.
+            ConfigError: the settings that are there already are wrong.
+        """
+        path = self.path(MEMORY_FILE)
+        try:
+            content = self.host.read(path, 64 << 20)
+            found = import_first(content.decode("utf-8")) if content is not None else None
+        except (OSError, ValueError, RecursionError):
+            return  # `load` says what is wrong with it
+        if found is None:
+            return
+        memory, settings, lost = found
+        config = self.read_config({})
+        present = {name: config.values[name] for name, origin in config.origins.items() if origin != "default"}
+        kept = f"{MEMORY_FILE}.first-{time_id(self.host.now())}"
+        try:
+            self.host.write(self.path(kept), content)
+            if settings:
+                text = json.dumps({**settings, **present}, indent=1, sort_keys=True) + "\n"
+                self.host.write(self.path(CONFIG_FILE), text.encode())
+            self.host.write(path, dump_memory(memory).encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            raise StateError(
+                f"{error.filename or path}: {error.strerror}", "the old memory was not taken over"
+            ) from None
+        taken = ", ".join(sorted(settings)) or "no settings"
+        self.tell("imported", MEMORY_FILE, f"of the first Witness: {taken}; the file is kept as {kept}")
+        for line in lost:
+            self.tell("not-imported", MEMORY_FILE, line)
 
     @staticmethod
     def _sign(path: str):
@@ -7252,6 +7441,15 @@ def _perform_end_spawn(station: Station, action: EndSpawn) -> Outcome:
     return _outcome(station, "spawn", action, not reason, reason, name=name, fault=sight.fault if reason else "")
 
 
+def _perform_release(station: Station, action: ReleaseOrphan) -> Outcome:
+    claim = (station.queue.read_claims() or {}).get(action.subject)
+    if claim != action.claim or read_worktree(station.rig, claim.name) is not None:
+        return _outcome(station, "release", action, False, "it is worked on again")
+    station.queue.change_claim(claim.but(state="released"))
+    station.store.tell("released", claim.issue, action.why)
+    return _outcome(station, "release", action, True)
+
+
 def _perform_check_merged(station: Station, action: CheckMerged) -> Outcome:
     claim, git = action.claim, station.tools.git
     issues, _, _ = station.queue.read_issues()
@@ -7285,6 +7483,7 @@ PERFORM = {
     Retire: _perform_retire,
     StartSpawn: _perform_start_spawn,
     EndSpawn: _perform_end_spawn,
+    ReleaseOrphan: _perform_release,
     CheckMerged: _perform_check_merged,
     SweepTrash: _perform_sweep,
 }
@@ -7298,6 +7497,7 @@ OUTCOME_KIND = {
     Retire: "retire",
     StartSpawn: "spawn",
     EndSpawn: "spawn-unsettled",
+    ReleaseOrphan: "release",
     CheckMerged: "merged",
     SweepTrash: "sweep",
 }
@@ -7555,7 +7755,7 @@ class Loop:
         """Say before an action that takes long that it does, so that `status` does not call it hanging."""
         if isinstance(action, (Retire, EndSpawn, SweepTrash)):
             view = self.station.store.read_view()
-            expected_by_at = self.station.host.now() + 30 * self.station.config.tool_timeout
+            expected_by_at = self.station.host.now() + LONG_ACTION_TIMEOUTS * self.station.config.tool_timeout
             self.station.store.write_view({**view, "expected_by_at": rfc3339(expected_by_at)})
             self.notify("WATCHDOG=1")
 
@@ -7686,13 +7886,23 @@ def _read_ready(fd: int, timeout_s: float) -> str:
     return said.decode("utf-8", "replace").strip()
 
 
+def exec_daemon(rig: Rig, sets, lock_fd: int, ready_fd: int = -1) -> None:
+    """Become the daemon in this very process, the lock kept; never returns.
+
+    -I -S: small, and immune to PYTHON* variables, to site-packages, and to the archive being replaced under it.
+    """
+    os.chdir("/")  # our working directory must pin nobody's worktree
+    os.set_inheritable(lock_fd, True)
+    words = ["_daemon", rig.path, rig.agents_path, str(lock_fd), str(ready_fd), *sets]
+    os.execv(sys.executable, [sys.executable, "-I", "-S", os.path.abspath(__file__), *words])  # noqa: S606
+
+
 def _become_daemon(store: Store, rig: Rig, sets, lock_fd: int, ready_fd: int) -> None:
     """Be the first child: leave the session, fork again, and become the daemon by exec; never returns."""
     try:
         os.setsid()
         if os.fork():
             os._exit(0)  # not exit: nothing may be flushed or unlocked twice
-        os.chdir("/")  # our working directory must pin nobody's worktree
         null = os.open(os.devnull, os.O_RDWR)
         log = os.open(store.path(LOG_FILE), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         for fd, source in ((0, null), (1, log), (2, log)):
@@ -7703,13 +7913,8 @@ def _become_daemon(store: Store, rig: Rig, sets, lock_fd: int, ready_fd: int) ->
                     os.close(fd)
                 except OSError:
                     continue  # the one that listed the folder
-        os.set_inheritable(lock_fd, True)
         os.set_inheritable(ready_fd, True)
-        words = ["_daemon", rig.path, rig.agents_path, str(lock_fd), str(ready_fd), *sets]
-        # -I -S: small, and immune to PYTHON* variables, to site-packages, and to the archive being replaced.
-        os.execv(  # noqa: S606
-            sys.executable, [sys.executable, "-I", "-S", os.path.abspath(__file__), *words]
-        )
+        exec_daemon(rig, sets, lock_fd, ready_fd)
     except BaseException as error:  # noqa: BLE001 - whatever it is, a forked child must not run on as its parent
         os.write(ready_fd, f"{EXIT_FAILED} the daemon could not be started: {error}\n".encode())
     os._exit(EXIT_FAILED)
@@ -7780,6 +7985,7 @@ def run_daemon(host: Host, rig: Rig, sets, lock_fd: int, ready_fd: int = -1) -> 
             "pid": os.getpid(),
             "start_time": process.start if process else 0,
             "version": __version__,
+            "module": os.path.abspath(__file__),  # another one is another build, whatever its version
             "started_at": rfc3339(now),
         }
         loop = Loop(station, lock_fd, lambda: store.read_config(os.environ, sets), make_notifier())
@@ -7888,11 +8094,21 @@ class Desk:
         """Return the settings in force."""
         return self.store.read_config(os.environ, self.sets)
 
+    def prepare(self) -> Config:
+        """Check the ground, take over what the first Witness left, and return the settings in force."""
+        check_ground(self.host, self.rig, self.config())
+        if os.path.exists(self.store.path(MEMORY_FILE)):
+            fd = take_lock(self.store.path(TICK_LOCK_FILE), 1.0)
+            if fd is not None:  # else a Witness is at work, which has done this when it began
+                try:
+                    self.store.import_first()
+                finally:
+                    os.close(fd)
+        return self.config()
+
     def station(self) -> Station:
         """Return a station of our own, after the ground was checked."""
-        config = self.config()
-        check_ground(self.host, self.rig, config)
-        return Station(self.host, self.rig, config)
+        return Station(self.host, self.rig, self.prepare())
 
     def run_rounds(self, station: Station, wish: dict, act: bool = True, prepare=None, until=None):
         """Do rounds under the tick lock until nothing more follows at once; the daemon's ticks wait meanwhile.
@@ -8396,8 +8612,7 @@ def report_daemon(sight: DaemonSight, view: dict) -> dict:
 
 def cmd_start(desk: Desk, words) -> Answer:
     """Start the daemon; 0 only when it runs."""
-    config = desk.config()
-    check_ground(desk.host, desk.rig, config)
+    desk.prepare()
     if words.foreground:
         lock_fd = take_lock(desk.store.path(LOCK_FILE), 0.2)
         if lock_fd is None:
@@ -8405,9 +8620,7 @@ def cmd_start(desk: Desk, words) -> Answer:
                 f"already running (pid {see_daemon(desk.store).pid or 'unknown'})", "`witness stop` ends it"
             )
         desk.store.change_holds(stopped=None)
-        os.chdir("/")
-        status = run_daemon(desk.host, desk.rig, desk.sets, lock_fd)
-        return Answer(status=status, data={}, text="")
+        exec_daemon(desk.rig, desk.sets, lock_fd)
     status, line = start_daemon(desk.store, desk.rig, desk.sets, words.timeout)
     if status != EXIT_OK:
         raise _said(status, line)
@@ -8426,12 +8639,27 @@ def cmd_stop(desk: Desk, words) -> Answer:
 
 def cmd_restart(desk: Desk, words) -> Answer:
     """Stop the daemon and start it again; workers go on."""
-    config = desk.config()
-    check_ground(desk.host, desk.rig, config)
+    desk.prepare()
     status, line = stop_daemon(desk.store, words.timeout, words.force)
     if status != EXIT_OK:
         raise _said(status, line)
     return cmd_start(desk, words)
+
+
+def cmd_unit(desk: Desk, words) -> Answer:
+    """Print a unit for the host's service manager, with the environment of whoever prints it."""
+    import shlex
+
+    config = desk.config()
+    # Agents are started from the daemon: they need the caller's PATH, and tmux its folder of sockets.
+    kept = ["PATH", "TMUX_TMPDIR", *(f"WITNESS_{name.upper()}" for name in SETTING_BY_NAME)]
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    if any(not value.isprintable() for value in (*environment.values(), desk.rig.path)):
+        raise UsageError("the environment or the rig's path holds a control character", "mend it, then ask again")
+    argv = [*shlex.split(desk.rig.agents_path), "start", "--foreground", "--rig", desk.rig.path]
+    argv += [word for pair in desk.sets for word in ("--set", pair)]
+    text = UNITS[words.manager](desk.rig, argv, environment, config)
+    return Answer(status=EXIT_OK, data={"manager": words.manager, "unit": text}, text=text)
 
 
 def cmd_reload(desk: Desk, words) -> Answer:
@@ -8827,6 +9055,12 @@ COMMANDS = {
             (("verb",), {"nargs": "?", "default": "get", "choices": ("get", "set", "check")}),
             (("words",), {"nargs": "*", "metavar": "NAME VALUE"}),
         ),
+    ),
+    "unit": Command(
+        cmd_unit,
+        "print a unit that starts the daemon at boot and spares the agents",
+        "witness unit systemd > ~/.config/systemd/user/witness.service",
+        ((("manager",), {"choices": tuple(UNITS), "metavar": "systemd|launchd"}),),
     ),
     "handoff": Command(cmd_handoff, "in a worktree: everything is committed, please retire me", "witness handoff"),
     "add": Command(

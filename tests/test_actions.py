@@ -18,6 +18,7 @@ SAMPLES = [
     w.Retire(subject="alpha", retirement=w.Retirement(name="alpha", id="alpha/x", at=1.0)),
     w.StartSpawn(subject="de-1", issue=world.issue(), name="de-1"),
     w.EndSpawn(subject="de-1", sight=w.SpawnSight(alive=False)),
+    w.ReleaseOrphan(subject="de-1", claim=world.claim()),
     w.CheckMerged(subject="de-1", claim=world.claim()),
     w.SweepTrash(subject="kept folders"),
 ]

@@ -149,6 +149,37 @@ def test_file_of_the_first_witness_is_read():
     assert memory.last_check_at == pytest.approx(1766221200.123, abs=0.001, rel=0)
 
 
+def test_first_witness_hands_over_settings_figures_and_issues():
+    config = {"max_workers": 0, "spawn_delay_ms": 2000, "auto_spawn": False, "epic_id": "", "issue_prefix": "gt-"}
+    spawned = ["gt-1", "nudge:alpha", "nudge:beta", "gt-2", 7]
+    memory, settings, lost = w.import_first(json.dumps({**FIRST, "config": config, "spawned_issues": spawned}))
+    assert settings == {"spawn_delay_ms": 2000, "auto_spawn": False, "issue_prefix": "gt-"}
+    assert memory.spawned_issues == ("gt-1", "gt-2")
+    assert memory.stats == FIRST["stats"]
+    assert (memory.rig_name, memory.pid, memory.polecats, lost) == ("demo", 0, {}, [])
+
+
+def test_setting_of_the_first_witness_that_cannot_be_is_named():
+    _, settings, lost = w.import_first(json.dumps({**FIRST, "config": {"max_workers": -3, "colour": "red"}}))
+    assert settings == {}
+    assert [line.split(";")[0] for line in lost] == [
+        "max_workers is -3 in witness.json",
+        "unknown setting 'colour' in witness.json",
+    ]
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"x": 1}', w.dump_memory(w.Memory(rig_name="demo"))])
+def test_what_the_first_witness_did_not_write_is_not_taken_over(text):
+    assert w.import_first(text) is None
+
+
+@pytest.mark.parametrize("field", ["config", "spawned_issues", "stats", "rig_name"])
+@pytest.mark.parametrize("value", [None, 3, "x", [], {}, [None], {"a": {}}])
+def test_any_shape_of_the_first_witness_is_taken_over_or_passed_by(field, value):
+    found = w.import_first(json.dumps({**FIRST, field: value}))
+    assert w.load_memory(w.dump_memory(found[0])) == found[0]
+
+
 @pytest.mark.parametrize("key", FIRST)
 def test_null_of_the_first_witness_is_nothing(key):
     memory = w.load_memory(json.dumps({**FIRST, key: None}))

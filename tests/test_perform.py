@@ -212,3 +212,15 @@ def test_merged_hand_over_is_closed(rig, station):
     assert w.perform(station, w.CheckMerged(subject=issue, claim=claim)).ok is True
     assert station.queue.read_claims()[issue].state == "closed"
     assert station.queue.read_issues()[0][0].status == "closed"
+
+
+def test_orphan_is_released_only_while_it_is_one(rig, station):
+    claim = w.Claim(issue="de-1", actor=station.actor, at=1.0, state="working", name="de-1", branch="polecat/de-1")
+    station.queue.claim(claim)
+    rig.add_polecat("de-1")
+    action = w.ReleaseOrphan(subject="de-1", claim=claim)
+    assert w.perform(station, action).detail == "it is worked on again"
+    rig.git("worktree", "remove", "--force", "polecats/de-1")
+    assert w.perform(station, w.ReleaseOrphan(subject="de-1", claim=claim.but(name="x"))).ok is False
+    assert w.perform(station, action).ok is True
+    assert station.queue.read_claims()["de-1"].state == "released"

@@ -15,6 +15,7 @@ from tools.simulation import (
     make_seen,
     make_sighting,
     of,
+    settings,
     words,
 )
 
@@ -193,6 +194,17 @@ def test_a_request_that_waits_becomes_stale_with_a_new_session():
     world.workers["alpha"].start().blockers = ()
     world.wait(HOUR)
     assert (world.retired, world.acked, world.memory.requests) == ({}, [mail], {})
+
+
+def test_done_is_a_request_where_that_was_set():
+    world = world_with()
+    world.config = settings(auto_spawn=False, retire_on_done=True)
+    world.mail("POLECAT_DONE alpha exit=0", sender="demo/beta")
+    world.tick()
+    assert world.retired == {}
+    mail = world.mail("POLECAT_DONE alpha exit=0", sender="demo/alpha")
+    world.tick()
+    assert (len(world.retired), mail in world.acked) == (1, True)
 
 
 def test_done_is_news_and_no_request():

@@ -54,3 +54,43 @@ def test_restart_with_bad_settings_leaves_the_daemon_running(witness, rig):
         assert witness(command, rig=rig).status == 78
     assert rig.daemon() == one
     assert witness("status", rig=rig).status == 0
+
+
+def test_memory_of_the_first_witness_is_taken_over_once_before_the_daemon_runs(witness, rig):
+    old = {
+        "rig_name": "demo",
+        "state": "running",
+        "pid": 1,
+        "started_at": "2025-12-21T10:00:00.123456789+01:00",
+        "monitored_polecats": None,
+        "last_check_at": "0001-01-01T00:00:00Z",
+        "stats": {"total_nudges": 5, "today_nudges": 2},
+        "config": {"max_workers": 0, "spawn_delay_ms": 7000, "auto_spawn": False, "issue_prefix": "gt-"},
+        "spawned_issues": ["gt-1", "nudge:alpha"],
+    }
+    rig.state.mkdir(mode=0o700)
+    path = rig.state / "witness.json"
+    path.write_text(json.dumps(old))
+    (rig.state / "witness-config.json").write_text('{"issue_prefix": "mine-"}')
+    assert witness("start", rig=rig).status == 0
+    settings = json.loads((rig.state / "witness-config.json").read_text())
+    assert settings == {"spawn_delay_ms": 7000, "auto_spawn": False, "issue_prefix": "mine-"}
+    memory = json.loads(path.read_text())
+    assert (memory["version"], memory["spawned_issues"], memory["stats"]["total_nudges"]) == (1, ["gt-1"], 5)
+    (kept,) = rig.state.glob("witness.json.first-*")
+    assert json.loads(kept.read_text()) == old
+    assert witness("config", "get", "auto_spawn", rig=rig).stdout.split()[:2] == ["auto_spawn", "false"]
+    events = witness("events", rig=rig).stdout
+    assert events.count(" imported ") == 1
+    assert "auto_spawn, issue_prefix, spawn_delay_ms" in events
+    witness("config", "set", "auto_spawn", "true", rig=rig)
+    assert witness("restart", rig=rig).status == 0
+    assert json.loads((rig.state / "witness-config.json").read_text())["auto_spawn"] is True
+    assert len(list(rig.state.glob("witness.json.first-*"))) == 1
+
+
+def test_one_shot_takes_the_first_witness_over_too(witness, rig):
+    rig.state.mkdir(mode=0o700)
+    (rig.state / "witness.json").write_text('{"rig_name": "demo", "config": {"max_workers": 7}}')
+    assert witness("health", rig=rig).status == 0
+    assert witness("config", "get", "max_workers", rig=rig).stdout.split()[1] == "7"

@@ -30,6 +30,7 @@ from witness import (
     Load,
     Memory,
     Port,
+    ReleaseOrphan,
     Retirement,
     Sighting,
     Spawn,
@@ -814,3 +815,62 @@ def test_merged_work_is_not_looked_for_without_need_or_sight(seen, config):
     draft = make_draft(make_seen(**given), config=settings(**config))
     check_merged(draft)
     assert (draft.actions, draft.memory.merged_at) == ([], 0.0)
+
+
+# ---- orphans --------------------------------------------------------------------------------------------------------
+
+
+def orphaned(**config) -> World:
+    """Return a world in which somebody took the worktree of an issue's worker away."""
+    world = World(**config)
+    world.queue("de-1")
+    world.claims["de-1"] = make_claim("de-1")
+    world.add("de-1", "de-1")
+    world.wait(MIN)
+    del world.workers["de-1"]
+    return world
+
+
+def test_an_issue_whose_workers_worktree_is_gone_is_told_once_and_stays():
+    """Nobody would ever work on it again, and nobody would say so."""
+    world = orphaned()
+    world.wait(3 * HOUR)
+    told = [letter for letter in world.sent.values() if "worktree is gone" in letter.body]
+    assert len(told) == 1
+    assert "`spawn reset de-1` frees it" in told[0].body
+    assert world.claims["de-1"].state == "working"
+
+
+def test_it_is_freed_after_the_time_that_was_set_and_not_before():
+    world = orphaned(release_orphans_after=600)
+    world.wait(9 * MIN)
+    assert world.claims["de-1"].state == "working"
+    world.wait(3 * MIN)
+    assert world.claims["de-1"].state == "released"
+    assert of(world.done, ReleaseOrphan)[0].why == "de-1 is gone"
+    world.wait(MIN)
+    assert any(subject.startswith("RESOLVED") for subject in world.subjects())
+    assert world.memory.escalations == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda world: world.failing.update(git="hangs"),
+        lambda world: world.failing.update(folder="permission denied"),
+        lambda world: world.failing.update(queue="hangs"),
+        lambda world: setattr(world, "claims_lost", True),
+        lambda world: world.claims.update({"de-1": make_claim("de-1", actor="demo/witness@other")}),
+        lambda world: world.claims.update({"de-1": make_claim("de-1", "handed-over")}),
+        lambda world: world.queue("de-1", status="closed"),
+        lambda world: setattr(world, "strangers", (("de-1", "a symlink"),)),
+        lambda world: world.add("de-1", "de-1"),
+    ],
+    ids=["git", "folder", "queue", "claims", "another's", "handed-over", "closed", "stranger", "there"],
+)
+def test_what_is_not_known_to_be_gone_is_no_orphan(change):
+    world = orphaned(release_orphans_after=1)
+    change(world)
+    world.wait(10 * MIN)
+    assert of(world.done, ReleaseOrphan) == []
+    assert not any("worktree is gone" in letter.body for letter in world.sent.values())

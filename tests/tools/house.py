@@ -36,7 +36,7 @@ IMPURE = frozenset(
 
 PURE_MODULES = frozenset(
     "__future__ base64 binascii bisect collections difflib email errno fnmatch functools hashlib heapq itertools json "
-    "math operator re shlex stat string struct textwrap unicodedata zlib".split()
+    "math operator plistlib re shlex stat string struct textwrap unicodedata zlib".split()
 )
 """What a room above the line may import for itself: modules of functions over values."""
 

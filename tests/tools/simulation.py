@@ -544,6 +544,10 @@ class World:
             "spawn", action, not reason, reason, name=worker.name if worker else "", fault=sight.fault if reason else ""
         )
 
+    def do_ReleaseOrphan(self, action):  # noqa: N802
+        self.claims[action.subject] = action.claim.but(state="released")
+        return self.outcome("release", action, True)
+
     def do_CheckMerged(self, action):  # noqa: N802
         return self.outcome("merged", action, False, "not on the default branch")
 
