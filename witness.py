@@ -14,8 +14,8 @@ The house, bottom-up; a room uses only what stands above it (`./build.sh map` pr
   ----------  the line: above it nothing touches the outside, the clock or chance; below it nothing decides
   hands       host · processes · ground · store · git · tmux · tools · queue · mailbox · quiesce · inspect · rescue ·
               removal · trash · retirement · recover · spawner
-  running     observe · perform · loop · daemon · desk
-  front door  worker · person · service · look · cli
+  running     observe · perform · loop · rehearsal · daemon · desk
+  front door  worker · person · service · look · doctor · cli
 
 The loop (rooms `loop` and `decide`):
 
@@ -425,6 +425,32 @@ def make_config(file: dict, file_name: str, environ: dict, sets=()) -> Config:
     if not re.search(r"\{name\}", values["session_name"]):
         raise ConfigError(f"session_name is {values['session_name']!r}", "it must contain {name}")
     return Config(values, origins)
+
+
+# Pairs that must stand so, each with what happens otherwise: (less, factor, more, why).
+FITS = (
+    ("interval", 2, "stuck_after", "a worker would be called stuck on two looks or fewer"),
+    ("interval", 1, "nudge_wait", "a nudge would have no time to work between two looks"),
+    ("stuck_after", 1, "escalate_after", "a person would be told before the worker was reminded"),
+    ("start_grace", 1, "stuck_after", "a new worker would be left alone for longer than an old one"),
+    ("tool_timeout", 3, "stuck_after", "one slow tool would take most of the time in which progress must show"),
+)
+
+
+def find_misfits(config: Config) -> list:
+    """Return in words which settings do not fit each other; each alone is in its range."""
+    found = [
+        f"{less} ({config.values[less]:g} s) is more than {more} ({config.values[more]:g} s)"
+        + (f" / {factor}" if factor > 1 else "")
+        + f": {why}"
+        for less, factor, more, why in FITS
+        if config.values[less] * factor > config.values[more]
+    ]
+    if config.quiet_after and config.quiet_after < config.stuck_after:
+        found.append("quiet_after is less than stuck_after: a worker would be busy before it could be stuck")
+    if config.auto_spawn and config.agent_command and not config.max_workers:
+        found.append("max_workers is 0: auto_spawn never starts anybody")
+    return found
 
 
 # ====================================================================================================
@@ -3659,6 +3685,18 @@ def render_event(event: dict) -> str:
     return f"{at}  {kind:<18} {subject:<16} {text}"
 
 
+def render_findings(findings) -> str:
+    """Write the answer of `doctor`: what needs attention stands out, with what to do."""
+    lines = []
+    for one in findings:
+        lines.append(f"{'ok ' if one['ok'] else 'FIX'}  {one['name']}: {one['detail']}")
+        if one["remedy"]:
+            lines.append(f"       {one['remedy']}")
+    bad = sum(not one["ok"] for one in findings)
+    lines.append(f"{bad} of {len(findings)} need attention" if bad else f"all {len(findings)} are well")
+    return render_lines(lines)
+
+
 def render_json(command: str, ok: bool, data: dict) -> str:
     """Write any answer as one JSON object; in ASCII, for a branch that is no UTF-8 could not be printed."""
     return json.dumps({"schema": JSON_SCHEMA, "command": command, "ok": ok, **data}) + "\n"
@@ -5462,6 +5500,21 @@ class LocalQueue:
 MTIME_SETTLED_S = 2.0  # older than the coarsest clock of a file system that we meet
 
 
+def count_dead_letters(rig: Rig) -> int:
+    """Return how many mails could not be handled and were put aside."""
+    root, number = os.path.join(rig.state, "mail"), 0
+    try:
+        folders = os.listdir(root)
+    except OSError:
+        return 0
+    for folder in folders:
+        try:
+            number += len(os.listdir(os.path.join(root, folder, "dead")))
+        except OSError:
+            continue  # most have none
+    return number
+
+
 class Mailbox:
     """The local mail: one Maildir per address, as any mail reader opens it."""
 
@@ -6442,25 +6495,6 @@ def push_branch(tools: Tools, retirement: Retirement) -> str:
 # ====================================================================================================
 
 
-def delete_tree(host: Host, path: str) -> None:
-    """Delete a folder and all below it: no link is followed, no other file system entered.
-
-    Raises:
-        OSError: something could not be deleted; what is left stays.
-    """
-    device = os.lstat(path).st_dev
-    os.chmod(path, stat.S_IRWXU)  # module caches make their folders read-only
-    for entry in list(os.scandir(path)):
-        about = entry.stat(follow_symlinks=False)
-        if stat.S_ISDIR(about.st_mode):
-            if about.st_dev != device:
-                raise OSError(errno.EXDEV, "is another file system", entry.path)
-            delete_tree(host, entry.path)
-        else:
-            host.remove(entry.path)
-    os.rmdir(path)
-
-
 def measure_tree(path: str) -> int:
     """Return the bytes that a folder takes on disk, all below it included; what cannot be read counts as nothing."""
     used, folders = 0, [path]
@@ -6489,6 +6523,11 @@ def measure_kept(rig: Rig, known: dict) -> dict:
     return {name: known[name] if name in known else measure_tree(os.path.join(root, name)) for name in names}
 
 
+def measure_kept_mib(rig: Rig) -> float:
+    """Return what the kept folders take on disk, in MiB."""
+    return sum(measure_kept(rig, {}).values()) / (1 << 20)
+
+
 def sweep_trash(tools: Tools, now: float) -> list:
     """Delete kept folders older than trash_hours, the oldest sooner where disk runs low; return what was done."""
     root = os.path.join(tools.rig.state, "retiring")
@@ -6502,7 +6541,7 @@ def sweep_trash(tools: Tools, now: float) -> list:
         short = free_mib is not None and free_mib < tools.config.min_free_disk
         if at + tools.config.trash_hours * 3600 <= now or short:
             try:
-                delete_tree(tools.host, os.path.join(root, name))
+                tools.host.delete_tree(os.path.join(root, name))
                 swept.append(name)
             except OSError as error:
                 swept.append(f"{name} is left: {error.filename}: {error.strerror}")
@@ -7005,7 +7044,10 @@ def run_spawn_child(host: Host, fd: int, order: dict) -> int:
         host.write(path, (json.dumps(note, sort_keys=True) + "\n").encode("utf-8", "surrogateescape"))
 
     tell()
-    fault, reason = _make_worker(tools, order, tell)
+    try:
+        fault, reason = _make_worker(tools, order, tell)
+    except (OSError, WitnessError) as error:  # without a word of it, "no worker came of it" would be all that is known
+        fault, reason = "tool", error.line() if isinstance(error, WitnessError) else str(error)
     tell(ok=not reason, reason=reason, fault=fault)
     return EXIT_FAILED if reason else EXIT_OK
 
@@ -7795,6 +7837,144 @@ class Loop:
         except ConfigError as error:
             self.station.store.tell("reload-failed", "settings", f"{error.line()}; the old settings stay")
         self.notify("READY=1")
+
+
+# ====================================================================================================
+# room: rehearsal — every outside call that Witness makes, tried on a throw-away rig and tmux server
+# ====================================================================================================
+
+
+REHEARSAL = "witness-try-"  # how its folder and its tmux server are called
+
+
+class Rehearsal:
+    """One life of a worker on a rig of its own: spawned, looked at, nudged, retired, recovered."""
+
+    def __init__(self, host: Host, folder: str, timeout_s: float) -> None:
+        self.host, self.folder = host, folder
+        self.path = os.path.join(folder, "rig")
+        self.socket = f"{REHEARSAL}{os.urandom(6).hex()}"
+        settings = {
+            "agent_command": ["cat"],  # echoes what is typed, as an agent's prompt does
+            "tmux_socket": self.socket,
+            "tool_timeout": timeout_s,
+            "start_grace": 0,
+            "max_load_per_core": 0,
+            "min_free_memory": 0,
+            "min_free_disk": 0,
+            "spawn_delay_ms": 0,
+            "close_merged": False,
+            "backend": "local",
+        }
+        self.config = make_config(settings, "the rehearsal", {})
+        self.tmux = Tmux(host, self.socket, timeout_s)
+        self.socket_path = self.issue = ""
+
+    def _git(self, *words, folder: str = "") -> None:
+        ran = self.host.run(["git", *words], self.config.tool_timeout, cwd=folder or self.path, env=GIT_NOBODY)
+        if not ran.ok:
+            raise ToolError(ran.reason())
+
+    def _rounds(self, duty: str) -> list:
+        """Do rounds of one duty until nothing follows; return the outcomes."""
+        outcomes = []
+        for _ in range(FOLLOW_UPS):
+            _, decision, done = run_round(self.station, person=True, duties=frozenset({duty}), only=(self.issue,))
+            outcomes += done
+            if not asks_for_more(done) and decision.memory.spawn is None:
+                break
+            self.host.pause(0.3)
+        failed = next((one for one in outcomes if not one.ok), None)
+        if failed is not None:
+            raise ToolError(f"{failed.kind}: {failed.detail}")
+        return outcomes
+
+    def begin(self) -> str:
+        """Make a repository with a remote, and a rig of it."""
+        self.host.make_folder(self.path)
+        self._git("init", "--quiet", "--bare", "remote.git", folder=self.folder)
+        self._git("init", "--quiet")
+        self._git("commit", "--quiet", "--allow-empty", "--message", "first")
+        self._git("branch", "-M", "main")
+        remote = os.path.join(self.folder, "remote.git")
+        self._git("symbolic-ref", "HEAD", "refs/heads/main", folder=remote)  # `init -b` came with git 2.28
+        self._git("remote", "add", "origin", remote)
+        self._git("push", "--quiet", "origin", "main")
+        rig = find_rig(self.host, self.path, {}, "/", "witness")
+        check_ground(self.host, rig, self.config)
+        self.station = Station(self.host, rig, self.config)
+        return "git init, commit, push"
+
+    def spawn(self) -> str:
+        """Let a worker be started for an issue, by the spawn child as always."""
+        self.issue = self.station.queue.add("a rehearsal", "try")
+        self._rounds("spawn")
+        seen = observe(self.station, self.station.store.load())
+        self.name = next(iter(seen.sightings), "")
+        if not self.name or seen.sightings[self.name].session != PRESENT:
+            raise ToolError(f"no worker came of it: {seen.ports['tmux'].reason or 'its session is not there'}")
+        self.pane = seen.sightings[self.name].pane
+        # Asked while the server lives: it ends with its last session and leaves the socket.
+        self.socket_path = self.tmux.run("display-message", "-p", "#{socket_path}").text().strip()
+        return "git fetch, worktree add; tmux new-session, list-panes"
+
+    def look(self) -> str:
+        """Take the second look."""
+        outcome = perform(self.station, LookTwice(subject=self.name, pane_id=self.pane.pane_id))
+        if not outcome.ok:
+            raise ToolError(outcome.detail)
+        return "git status; tmux capture-pane"
+
+    def nudge(self) -> str:
+        """Type a reminder into the agent's pane."""
+        action = Nudge(subject=self.name, text="a rehearsal", pane=self.pane, agents=(self.pane.command,), via="pane")
+        outcome = perform(self.station, action)
+        if outcome.detail != "delivered to the pane":
+            raise ToolError(outcome.detail)
+        return "tmux load-buffer, paste-buffer, send-keys"
+
+    def retire(self) -> str:
+        """Commit something as the worker, and let it be retired."""
+        tree = os.path.join(self.station.rig.polecats, self.name)
+        self._git("commit", "--quiet", "--allow-empty", "--message", "work", folder=tree)
+        self.issue = self.name  # `only` names whom a round is about
+        memory = self.station.store.load()
+        request = Request(name=self.name, sender="a person", at=self.host.now())
+        self.station.remember(memory.but(requests={self.name: request}))
+        outcome = next((one for one in self._rounds("shutdown") if one.kind == "retire"), None)
+        if outcome is None or outcome.data.get("result") != "retired":
+            raise ToolError(outcome.detail if outcome is not None else "it was not begun")
+        return "git rev-list, hash-object, commit-tree, update-ref, worktree move and remove; tmux kill-session"
+
+    def recover(self) -> str:
+        """Bring the retired worker back."""
+        recover_worktree(self.station.tools, self.name)
+        return "git worktree add, ls-tree, cat-file"
+
+    def end(self) -> None:
+        """Leave nothing behind: no server, no socket, no folder."""
+        self.tmux.run("kill-server")
+        if os.path.basename(self.socket_path) == self.socket:
+            self.host.remove(self.socket_path)
+        self.host.delete_tree(self.folder)
+
+
+def rehearse(host: Host, timeout_s: float) -> list:
+    """Return (step, ok, what was called or what went wrong) for each step; after the first that fails none is tried."""
+    import tempfile
+
+    rehearsal = Rehearsal(host, os.path.realpath(tempfile.mkdtemp(prefix=REHEARSAL)), timeout_s)
+    rows = []
+    try:
+        for step in ("begin", "spawn", "look", "nudge", "retire", "recover"):
+            try:
+                rows.append((step, True, getattr(rehearsal, step)()))
+            except (WitnessError, OSError) as error:
+                rows.append((step, False, error.line() if isinstance(error, WitnessError) else str(error)))
+                break
+    finally:
+        rehearsal.end()
+    return rows
 
 
 # ====================================================================================================
@@ -8957,6 +9137,233 @@ def cmd_logs(desk: Desk, words) -> Answer:
 
 
 # ====================================================================================================
+# room: doctor — what a person should mend before trusting the watch, each finding with its remedy
+# ====================================================================================================
+
+# The oldest that has what we call, and the oldest that the tests were run with.
+NEEDED = {"git": ((2, 17), (2, 39)), "tmux": ((2, 6), (3, 3))}
+SOCKETS_ASKED = 20  # other tmux servers that are asked for our workers' sessions
+
+
+class Checked(Value):
+    """One thing that was looked at; remedy is "" where there is nothing to do."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def _good(name: str, detail: str) -> Checked:
+    return Checked(name=name, ok=True, detail=detail)
+
+
+def _bad(name: str, detail: str, remedy: str) -> Checked:
+    return Checked(name=name, ok=False, detail=detail, remedy=remedy)
+
+
+def _check_tools(station: Station) -> list:
+    found = [_good("python", f"{sys.version.split()[0]}, {sys.executable}")]
+    for tool, option in (("git", "--version"), ("tmux", "-V")):
+        ran = station.host.run((tool, option), station.config.tool_timeout)
+        match = re.search(r"(\d+)\.(\d+)\S*", ran.text()) if ran.ok else None
+        if match is None:
+            found.append(_bad(tool, ran.reason() if not ran.ok else "it tells no version", f"install {tool}"))
+            continue
+        version, (oldest, tested) = (int(match.group(1)), int(match.group(2))), NEEDED[tool]
+        if version < oldest:
+            needed = f"{tool} {oldest[0]}.{oldest[1]} or newer"
+            found.append(_bad(tool, f"{match.group()} is too old", f"install {needed}"))
+        else:
+            older = f", older than {tested[0]}.{tested[1]}: the self-test below tells" if version < tested else ""
+            found.append(_good(tool, match.group() + older))
+    return found
+
+
+def _check_rehearsal(station: Station) -> list:
+    rows = rehearse(station.host, station.config.tool_timeout)
+    return [
+        _good(f"self-test: {step}", detail)
+        if ok
+        else _bad(f"self-test: {step}", detail, "mend the tool named here; nothing of the kind works in the rig either")
+        for step, ok, detail in rows
+    ]
+
+
+def _check_layout(station: Station, seen: Observation) -> list:
+    rig = station.rig
+    backend, why = station.queue.backend, find_backend(station.host, rig, station.config)[1]
+    base = "" if rig.base == rig.path else f", base {rig.base}"
+    found = [_good("rig", f"{rig.name} in {rig.path}{base}"), _good("backend", f"{backend}: {why}")]
+    if backend != "local":
+        found[-1] = _bad(
+            "backend", f"{backend}: {why}", "this version spawns from the local queue only: set backend to local"
+        )
+    found += [
+        _bad("folder", f"polecats/{folder}: {reason}", "no worker of ours, never touched; move it away if it should be")
+        for folder, reason in seen.strangers
+    ]
+    if not seen.strangers:
+        found.append(_good("workers", f"{len(seen.sightings)} worktrees in {rig.polecats}"))
+    return found
+
+
+def _load(store: Store):
+    """Return the memory, or the StateError that says why it cannot be used."""
+    try:
+        return store.load()
+    except StateError as error:
+        return error
+
+
+def _check_files(station: Station, names) -> list:
+    """Look at the state folder as the operator left it."""
+    store, found = station.store, []
+    about = os.stat(store.folder)
+    mode = f"mode {about.st_mode & 0o777:o}"
+    found.append(
+        _good("state folder", f"{store.folder}, {mode}")
+        if not about.st_mode & 0o077
+        else _bad("state folder", f"{store.folder}, {mode}: others can look into it", f"chmod 700 {store.folder}")
+    )
+    damaged = sorted(name for name in names if ".corrupt-" in name)
+    if damaged:
+        remedy = f"look what is in it, then remove it: {store.path(damaged[-1])}"
+        found.append(_bad("damaged files", f"{len(damaged)} were moved aside, {damaged[-1]} last", remedy))
+    if store.read_holds()["paused"]:
+        found.append(_bad("pause", store.read_holds()["paused"], "`witness resume` goes on"))
+    memory = _load(store)
+    if isinstance(memory, StateError):
+        return [*found, _bad("memory", memory.message, memory.remedy)]
+    found.append(_good("memory", f"{len(memory.polecats)} workers, {len(memory.escalations)} open escalations"))
+    late = [letter for letter in memory.pending.values() if letter.tries]
+    if late:
+        remedy = "mend escalate_command, or the folder of mayor's mail; nothing is lost, it is tried again"
+        found.append(_bad("letters", f"{len(late)} could not be sent, {late[0].subject!r} first", remedy))
+    dead = count_dead_letters(station.rig)
+    if dead:
+        remedy = f"read them in {store.path('mail')}/*/dead, then remove them"
+        found.append(_bad("dead letters", f"{dead} mails could not be read", remedy))
+    return found
+
+
+def _check_daemon(station: Station) -> list:
+    store, found = station.store, []
+    sight = see_daemon(store)
+    note = read_object(store.host, store.path(PID_FILE))
+    if sight.verdict != "running":
+        remedy = "`witness start`" if sight.verdict in ("dead", "not running") else "`witness restart`"
+        found.append(_bad("daemon", f"{sight.verdict}: {sight.detail}".rstrip(": "), remedy))
+    elif (note.get("version"), note.get("module")) != (__version__, os.path.abspath(__file__)):
+        remedy = "`witness restart` takes this one into use; workers go on"
+        found.append(_bad("daemon", f"pid {sight.pid} runs another build, version {sight.version}", remedy))
+    else:
+        found.append(_good("daemon", f"pid {sight.pid}, version {sight.version}"))
+    for name in STATE_FOLDERS:
+        folder = os.path.join(station.rig.path, name)
+        if folder != store.folder and is_locked(os.path.join(folder, LOCK_FILE)):
+            found.append(_bad("second witness", f"one runs on {folder}", "stop it: two would fight over the workers"))
+    return found
+
+
+def _check_host(station: Station) -> list:
+    config, found = station.config, []
+    load, now = read_load(station.rig.path), station.host.now()
+    detail = f"{load.free_disk_mib:.0f} MiB free, kept folders {measure_kept_mib(station.rig):.0f} MiB"
+    if load.free_disk_mib < config.min_free_disk:
+        remedy = "free some, or lower trash_hours: kept folders go first"
+        found.append(_bad("disk", f"{detail}, min_free_disk is {config.min_free_disk:g}", remedy))
+    else:
+        found.append(_good("disk", detail))
+    probe = station.store.path(f"witness-clock.{os.getpid()}")
+    station.host.write(probe, b"", durable=False)
+    skew_s = os.stat(probe).st_mtime - now
+    station.host.remove(probe)
+    memory = _load(station.store)
+    ahead_s = memory.last_check_at - now if isinstance(memory, Memory) else 0.0
+    if abs(skew_s) > 2:  # a kernel's file stamps are some ms behind; NFS servers have clocks of their own
+        found.append(_bad("clock", f"the file system's clock differs by {skew_s:.0f} s", "keep both by NTP"))
+    elif ahead_s > 2:
+        found.append(_bad("clock", f"the memory was written {span(ahead_s)} in the future", "set the clock"))
+    else:
+        found.append(_good("clock", "files, memory and clock agree"))
+    return found
+
+
+def find_program(name: str) -> str:
+    """Return where a program lies, "" where it cannot be run."""
+    import shutil
+
+    return shutil.which(name) or ""
+
+
+def _check_settings(station: Station) -> list:
+    config = station.config
+    found = [_bad("settings", why, "`witness config set` changes it") for why in find_misfits(config)]
+    if not found:
+        changed = sum(origin != "default" for origin in config.origins.values())
+        found.append(_good("settings", f"{changed} of {len(SETTINGS)} are not the default, and they fit each other"))
+    known = {f"WITNESS_{name.upper()}" for name in SETTING_BY_NAME}
+    known |= set(worker_environment(station.rig, "", ""))
+    odd = sorted(name for name in os.environ if name.startswith("WITNESS_") and name not in known)
+    if odd:
+        close = nearest(odd[0], known)
+        found.append(_good("environment", f"{odd[0]} is no setting" + (f"; did you mean {close}?" if close else "")))
+    for name in ("agent_command", "escalate_command"):
+        command = config.values[name]
+        if command and not find_program(command[0]):
+            found.append(_bad(name, f"{clean_line(command[0], 80)} is not on the PATH", "install it, or name its path"))
+    if not config.agent_command:
+        found.append(_good("agent_command", "not set: workers are watched, none is started"))
+    return found
+
+
+def _check_sockets(station: Station, seen: Observation) -> list:
+    """Look whether a worker's session lives on another tmux server than the one that is watched."""
+    config, rig = station.config, station.rig
+    default = "/tmp"  # noqa: S108 - where tmux itself keeps its sockets
+    folder = os.path.join(os.environ.get("TMUX_TMPDIR") or default, f"tmux-{os.geteuid()}")
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: -entry.stat().st_mtime)
+    except OSError:
+        entries = []
+    wanted = {session_for(config.session_name, rig.name, name): name for name in seen.sightings}
+    found = []
+    for entry in entries[:SOCKETS_ASKED]:
+        if entry.name == (config.tmux_socket or "default"):
+            continue
+        ran = Tmux(station.host, entry.name, 2.0).run("list-sessions", "-F", "#{session_name}")
+        there = sorted(wanted[line] for line in ran.text().splitlines() if line in wanted) if ran.ok else []
+        if there:
+            remedy = f"`witness config set tmux_socket {shell_word(entry.name)}` watches that one"
+            found.append(_bad("tmux socket", f"{', '.join(there)} live on the server {entry.name!r}", remedy))
+    if not found:
+        found.append(_good("tmux socket", f"{config.tmux_socket or 'default'}; no worker on another"))
+    return found
+
+
+def cmd_doctor(desk: Desk, words) -> Answer:
+    """Look at everything that the watch stands on; 1 where something needs attention."""
+    station = desk.station()
+    names = os.listdir(station.store.folder)
+    seen = observe(station, Memory())
+    findings = [
+        *_check_tools(station),
+        *_check_layout(station, seen),
+        *_check_files(station, names),
+        *_check_daemon(station),
+        *_check_host(station),
+        *_check_settings(station),
+        *_check_sockets(station, seen),
+        *([] if words.quick else _check_rehearsal(station)),
+    ]
+    findings += [_bad("queue", f"issues.jsonl {line}", "mend the line; it is skipped") for line in seen.bad_lines[:5]]
+    rows = [one.fields() for one in findings]
+    good = all(one.ok for one in findings)
+    return Answer(status=EXIT_OK if good else EXIT_FAILED, data={"findings": rows}, text=render_findings(rows))
+
+
+# ====================================================================================================
 # room: cli — the table of commands, the parser made from it, main
 # ====================================================================================================
 
@@ -9055,6 +9462,12 @@ COMMANDS = {
             (("verb",), {"nargs": "?", "default": "get", "choices": ("get", "set", "check")}),
             (("words",), {"nargs": "*", "metavar": "NAME VALUE"}),
         ),
+    ),
+    "doctor": Command(
+        cmd_doctor,
+        "look at everything the watch stands on, and try every outside call once",
+        "witness doctor",
+        (_flag("--quick", help="without the self-test of a few seconds"),),
     ),
     "unit": Command(
         cmd_unit,

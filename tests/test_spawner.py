@@ -55,6 +55,23 @@ def claim_of(station):
     return claim
 
 
+def test_child_that_fails_half_way_tells_why(rig, station, tmp, monkeypatch):
+    """git status that failed after the checkout was once only "no worker came of it"."""
+    real = shutil.which("git")
+    (tmp / "bin").mkdir()
+    script = tmp / "bin" / "git"
+    script.write_text(
+        f"#!{sys.executable}\nimport os, sys\nif 'status' in sys.argv: sys.exit('index is odd')\n"
+        f"os.execv({real!r}, ['git', *sys.argv[1:]])\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp / 'bin'}:{os.environ['PATH']}")
+    spawn_until(station, 10, lambda: station.store.load().issues)
+    (effort,) = station.store.load().issues.values()
+    assert "index is odd" in effort.error
+    assert effort.attempts == 0  # the tool's fault, not the issue's
+
+
 def test_places_in_the_command_are_filled_once_and_stay_words(rig):
     found = w.find_rig(w.Host(), str(rig.path), {}, "/")
     filled = w.fill_command(
