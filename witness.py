@@ -968,7 +968,9 @@ class Letter(Value):
     at: float
     tries: int = 0
     next_at: float = 0.0
-    command: bool = False  # also for escalate_command
+    event: str = ""  # opened, again or resolved, where it is also for escalate_command
+    cause: str = ""
+    name: str = ""  # the polecat, "" for what is about none
     mailed: bool = False
 
 
@@ -1994,11 +1996,14 @@ class Draft:
             stats[f"{scope}_{what}"] = stats.get(f"{scope}_{what}", 0) + number
         self.change(stats=stats)
 
-    def post(self, key: str, to: str, letter: tuple, command: bool = False) -> None:
-        """Put a letter into the outbox, once per key; it stays there until it was sent."""
+    def post(self, key: str, to: str, letter: tuple, **about: str) -> None:
+        """Put a letter into the outbox, once per key; it stays there until it was sent.
+
+        about: event, cause and name of an escalation, which goes to escalate_command, too.
+        """
         if key not in self.memory.pending:
             subject, body = letter
-            self.put("pending", key, Letter(to=to, subject=subject, body=body, at=self.seen.now, command=command))
+            self.put("pending", key, Letter(to=to, subject=subject, body=body, at=self.seen.now, **about))
 
     def halted(self) -> str:
         """Say why nothing that a timer or a guess causes may be done now."""
@@ -2022,7 +2027,8 @@ def _send_matter(draft: Draft, key: str, matter: Escalation) -> None:
     matter = matter.but(raised_at=draft.seen.now, raises=matter.raises + 1)
     draft.put("escalations", key, matter)
     letter = escalation_letter(matter, draft.seen.rig, draft.seen.command)
-    draft.post(f"{key}.{int(matter.opened_at)}.{matter.raises}", draft.config.mayor, letter, command=True)
+    about = {"event": "opened" if matter.raises == 1 else "again", "cause": matter.cause, "name": matter.name}
+    draft.post(f"{key}.{int(matter.opened_at)}.{matter.raises}", draft.config.mayor, letter, **about)
 
 
 def raise_matter(draft: Draft, cause: str, name: str, instance: str, summary: str, evidence: str = "") -> None:
@@ -2046,8 +2052,9 @@ def close_matter(draft: Draft, cause: str, name: str, why: str) -> None:
         if matter.cause == cause and matter.name == name:
             draft.put("escalations", key, None)
             draft.tell("resolved", name or cause, why)
+            about = {"event": "resolved", "cause": cause, "name": name}
             letter = resolved_letter(matter, why)
-            draft.post(f"{key}.{int(matter.opened_at)}.resolved", draft.config.mayor, letter, command=True)
+            draft.post(f"{key}.{int(matter.opened_at)}.resolved", draft.config.mayor, letter, **about)
 
 
 def raise_again(draft: Draft) -> None:
@@ -7097,6 +7104,7 @@ class Station:
         self.outcomes = ()
         self.looks = {}
         self.versions = {}
+        self.sink_rests_until = 0.0  # monotonic; escalate_command has just failed
         self.kept = {}  # bytes of the kept folders by name, as of the latest sweep
         self.spawn_child = None  # kept only to be reaped; whether it lives its lock says
         self.memory = Memory()  # the latest, also while actions are performed
@@ -7327,6 +7335,32 @@ def _perform_nudge(station: Station, action: Nudge) -> Outcome:
     return _outcome(station, "nudge", action, delivered, "; ".join(details))
 
 
+def _call_sink(station: Station, action: SendLetter) -> str:
+    """Hand an escalation to escalate_command; return "" or why it did not take it."""
+    letter, host = action.letter, station.host
+    if host.mono() < station.sink_rests_until:
+        return "escalate_command failed a moment ago"  # one that hangs would hold up the tick once a letter
+    told = {
+        "rig": station.rig.name,
+        "path": station.rig.path,
+        "event": letter.event,
+        "cause": letter.cause,
+        "polecat": letter.name or None,
+        "to": letter.to,
+        "subject": letter.subject,
+        "body": letter.body,
+        "at": rfc3339(letter.at),
+        "key": action.subject,
+    }
+    # As variables, too: a line of shell can use them quoted, and needs no tool to read JSON.
+    words = {f"WITNESS_{word.upper()}": told[word] or "" for word in ("event", "polecat", "subject", "body")}
+    command, timeout_s = station.config.escalate_command, station.config.tool_timeout
+    ran = host.run(command, timeout_s, stdin=json.dumps(told).encode(), env=words)
+    if not ran.ok:
+        station.sink_rests_until = host.mono() + SEND_RETRY_S[0]
+    return "" if ran.ok else ran.reason()
+
+
 def _perform_letter(station: Station, action: SendLetter) -> Outcome:
     """Send a letter over every sink that is configured; it counts as sent when each of them took it."""
     letter, failed, mailed = action.letter, [], action.letter.mailed
@@ -7336,20 +7370,9 @@ def _perform_letter(station: Station, action: SendLetter) -> Outcome:
             mailed = True
         except (OSError, WitnessError) as error:
             failed.append(f"mail to {letter.to}: {error}")
-    command = station.config.escalate_command
-    if letter.command and command:
-        told = {
-            "rig": station.rig.name,
-            "path": station.rig.path,
-            "to": letter.to,
-            "subject": letter.subject,
-            "body": letter.body,
-            "at": rfc3339(letter.at),
-            "key": action.subject,
-        }
-        ran = station.host.run(command, station.config.tool_timeout, stdin=json.dumps(told).encode())
-        if not ran.ok:
-            failed.append(ran.reason())
+    if letter.event and station.config.escalate_command:
+        reason = _call_sink(station, action)
+        failed += [reason] if reason else []
     station.store.tell("letter", letter.to, letter.subject + (f" - not sent: {'; '.join(failed)}" if failed else ""))
     return _outcome(station, "letter", action, not failed, "; ".join(failed), mailed=mailed)
 
@@ -9472,7 +9495,7 @@ COMMANDS = {
     "unit": Command(
         cmd_unit,
         "print a unit that starts the daemon at boot and spares the agents",
-        "witness unit systemd > ~/.config/systemd/user/witness.service",
+        "witness unit systemd",
         ((("manager",), {"choices": tuple(UNITS), "metavar": "systemd|launchd"}),),
     ),
     "handoff": Command(cmd_handoff, "in a worktree: everything is committed, please retire me", "witness handoff"),
@@ -9515,6 +9538,16 @@ COMMANDS = {
         ),
     ),
 }
+# How `--help` groups them; each command stands in one group.
+GROUPS = (
+    ("the daemon", "start stop restart reload status"),
+    ("one round of a duty now, daemon or not", "health shutdown spawn"),
+    ("stop acting; leave one worker alone", "pause resume hold release"),
+    ("why, and what happened", "explain events logs"),
+    ("what was retired; bring it back", "retired recover"),
+    ("set-up", "config doctor unit"),
+    ("the worker's side, and the local queue", "handoff mail add issues close"),
+)
 COMMON = (
     (("--rig",), {"default": "", "metavar": "PATH", "help": "the rig (default: WITNESS_RIG, else upward from here)"}),
     _flag("--json", help="answer with one JSON object"),
@@ -9524,6 +9557,25 @@ COMMON = (
 
 class Words:
     """The words of one command line, as attributes."""
+
+
+def render_overview() -> str:
+    """Write what `witness --help` says: every command once, by what it is for."""
+    lines = [
+        "usage: witness COMMAND [--rig PATH] [--json] [--set NAME=VALUE] …",
+        "",
+        "Watches the AI coding agents of one repository: sees who is stuck, reminds, tells a person, retires without",
+        "losing a commit, starts workers for ready issues.",
+    ]
+    for title, names in GROUPS:
+        lines += ["", title, render_table([(name, COMMANDS[name].help) for name in names.split()])]
+    lines += [
+        "",
+        "first day: witness doctor; witness start; witness status",
+        "`witness COMMAND --help` shows one, with an example.",
+        "exit status: 0 done or healthy, 1 failed or needs attention, 2 usage, 75 busy, 78 settings; status: see there",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def read_plain(argv) -> Words | None:
@@ -9552,10 +9604,11 @@ def read_words(argv):
 
     class Parser(argparse.ArgumentParser):
         def error(self, message):
-            raise UsageError(f"{self.prog}: {message}", f"`{self.prog} --help` shows how")
+            called = self.prog.partition(" ")[2]  # report_failure says that it is Witness who speaks
+            raise UsageError(f"{called}: {message}" if called else message, f"`{self.prog} --help` shows how")
 
-    about = "watch a rig of AI coding agents: nudge, escalate, retire without losing a commit, spawn"
-    parser = Parser(prog="witness", description=about, allow_abbrev=False)
+    parser = Parser(prog="witness", allow_abbrev=False)
+    parser.format_help = render_overview
     parser.add_argument("--version", action="version", version=f"witness {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for name, row in COMMANDS.items():
@@ -9583,8 +9636,9 @@ def read_words(argv):
         known = [flag for flags, _ in (*(row.arguments if row else ()), *COMMON) for flag in flags]
         close = nearest(rest[0].partition("=")[0], [flag for flag in known if flag.startswith("-")])
         called = f"witness {words.command or ''}".strip()
+        where = f"{words.command}: " if words.command else ""
         raise UsageError(
-            f"{called}: unknown argument {clean_line(rest[0], 40)!r}",
+            f"{where}unknown argument {clean_line(rest[0], 40)!r}",
             f"did you mean `{close}`?" if close else f"`{called} --help` shows how",
         )
     if words.command is None:

@@ -580,7 +580,7 @@ def letters() -> st.SearchStrategy:
         at=stamps(),
         tries=st.integers(0, 5),
         next_at=marks(),
-        command=st.booleans(),
+        event=st.sampled_from(["", "opened", "resolved"]),
         mailed=st.booleans(),
     )
 

@@ -51,7 +51,7 @@ def test_a_matter_is_opened_with_an_event_a_count_and_a_letter():
     assert draft.events == [("escalated", "alpha", "Polecat alpha is dead")]
     assert draft.memory.stats == {"total_escalations": 1, "today_escalations": 1}
     (letter,) = draft.memory.pending.values()
-    assert (letter.to, letter.subject, letter.command) == ("mayor/", "ESCALATION: Polecat alpha dead", True)
+    assert (letter.to, letter.subject, letter.event) == ("mayor/", "ESCALATION: Polecat alpha dead", "opened")
     assert "branch x" in letter.body
 
 
@@ -395,3 +395,47 @@ def test_an_observation_without_workers_is_no_storm():
     draft = make_draft(Observation(now=T0, rig="demo"))
     assert draft.halted() == ""
     assert of(World().tick(), Nudge) == []
+
+
+# ---- a flood --------------------------------------------------------------------------------------------------------
+
+
+def escalations(world: World) -> list:
+    return [letter for letter in world.sent.values() if letter.event]
+
+
+@pytest.mark.parametrize("state", ["stuck", "dead"])
+def test_fifty_workers_that_fall_ill_at_once_are_one_escalation(state):
+    world = World()
+    for number in range(50):
+        world.add(f"w{number:02d}")
+    world.wait(10 * MIN)
+    if state == "dead":
+        for worker in world.workers.values():
+            worker.end()
+    world.wait(8 * HOUR)
+    told = escalations(world)
+    assert [(letter.event, letter.cause) for letter in told] == [("opened", "storm"), ("again", "storm")]
+    assert told[0].subject.startswith("ESCALATION: demo: 50 of 50 workers fell ill at once")
+    for worker in world.workers.values():
+        worker.start().commit().show()
+    world.wait(2 * MIN)
+    assert [letter.event for letter in escalations(world)] == ["opened", "again", "resolved"]
+    world.wait(5 * MIN)
+    assert len(escalations(world)) == 3
+
+
+def test_nothing_is_lost_while_the_sinks_are_down_and_each_is_told_once_after():
+    world = World()
+    world.add("alpha")
+    world.sinks_fail = True
+    world.wait(2 * HOUR)
+    assert (world.sent, len(world.memory.pending)) == ({}, 1)
+    world.workers["alpha"].commit().record = {"state": "idle"}
+    world.wait(5 * MIN)
+    assert sorted(letter.event for letter in world.memory.pending.values()) == ["opened", "resolved"]
+    world.restart()
+    world.sinks_fail = False
+    world.wait(2 * HOUR)
+    assert sorted(letter.event for letter in escalations(world)) == ["opened", "resolved"]
+    assert world.memory.pending == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -36,12 +37,12 @@ def test_example_is_a_command_line_of_its_own_command(name):
         ([], "witness: no command; `witness --help` lists them, `witness start` starts the daemon"),
         (
             ["hold"],
-            "witness: witness hold: the following arguments are required: name; `witness hold --help` shows how",
+            "witness: hold: the following arguments are required: name; `witness hold --help` shows how",
         ),
-        (["status", "--jsno"], "witness: witness status: unknown argument '--jsno'; did you mean `--json`?"),
-        (["stop", "--forse"], "witness: witness stop: unknown argument '--forse'; did you mean `--force`?"),
-        (["stop", "now"], "witness: witness stop: unknown argument 'now'; `witness stop --help` shows how"),
-        (["--frob"], "witness: witness: unknown argument '--frob'; `witness --help` shows how"),
+        (["status", "--jsno"], "witness: status: unknown argument '--jsno'; did you mean `--json`?"),
+        (["stop", "--forse"], "witness: stop: unknown argument '--forse'; did you mean `--force`?"),
+        (["stop", "now"], "witness: stop: unknown argument 'now'; `witness stop --help` shows how"),
+        (["--frob"], "witness: unknown argument '--frob'; `witness --help` shows how"),
         (["--rig", "/x", "status"], "witness: --rig stands before the command; write `witness COMMAND --rig PATH`"),
         (["--json"], None),
         (["x\x1b[31m"], "witness: no command 'x'; `witness --help` lists them"),
@@ -97,6 +98,15 @@ def test_reader_that_goes_away_is_no_traceback(rig, pyz, witness):
 
 def test_version_is_the_modules(witness):
     assert witness("--version") == (0, f"witness {w.__version__}\n", "")
+
+
+def test_overview_names_every_command_once_by_what_it_is_for(witness):
+    grouped = [name for _, names in w.GROUPS for name in names.split()]
+    assert sorted(grouped) == sorted(w.COMMANDS)
+    text = witness("--help").stdout
+    assert text == w.render_overview()
+    for name, row in w.COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(row.help)}$", text, re.MULTILINE)
 
 
 def test_help_can_be_asked_for_as_a_command(witness):

@@ -47,10 +47,16 @@ def test_count_adds_to_the_total_and_to_today():
 
 def test_a_letter_is_posted_once_per_key_as_it_was_first_written():
     draft = make_draft()
-    draft.post("k", "mayor/", ("first", "body"), command=True)
+    draft.post("k", "mayor/", ("first", "body"), event="opened")
     draft.post("k", "mayor/", ("second", "body"))
     (letter,) = draft.memory.pending.values()
-    assert (letter.to, letter.subject, letter.body, letter.at, letter.command) == ("mayor/", "first", "body", T0, True)
+    assert (letter.to, letter.subject, letter.body, letter.at, letter.event) == (
+        "mayor/",
+        "first",
+        "body",
+        T0,
+        "opened",
+    )
 
 
 @pytest.mark.parametrize(

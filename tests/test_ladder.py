@@ -71,7 +71,7 @@ def test_ladder_nudges_waits_escalates_and_then_waits_for_a_person():
     assert world.subjects() == ["ESCALATION: Polecat alpha stuck"]
     (letter,) = world.sent.values()
     assert "made no progress for 1h00m; a nudge 30m ago did not help" in letter.body
-    assert (letter.to, letter.command) == ("mayor/", True)
+    assert (letter.to, letter.event) == ("mayor/", "opened")
     assert words(world.wait(3 * HOUR)) == []
     assert world.nudges == [(nudged_at, "alpha")]
     assert len(world.sent) == 1

@@ -204,7 +204,7 @@ def pager(rig, tmp):
     command.write_text(f"#!/bin/sh\necho paged >>{tmp / 'pages'}\n")
     command.chmod(0o755)
     station = stand.make_station(rig, escalate_command=[str(command)])
-    letters = {key: w.Letter(to="mayor/", subject=key, body="b", at=1.0, command=True) for key in ("k1", "k2")}
+    letters = {key: w.Letter(to="mayor/", subject=key, body="b", at=1.0, event="opened") for key in ("k1", "k2")}
     station.remember(station.store.load().but(pending=letters))
     return station
 

@@ -165,12 +165,13 @@ def test_letter_goes_over_every_sink_and_a_failed_one_is_said(rig, tmp):
     tell.write_text(f"#!/bin/sh\ncat >> {out}\n")
     tell.chmod(0o755)
     station = stand.make_station(rig, escalate_command=[str(tell)])
-    outcome = w.perform(station, w.SendLetter(subject="k", letter=letter(command=True)))
+    outcome = w.perform(station, w.SendLetter(subject="k", letter=letter(event="opened", cause="stuck", name="alpha")))
     assert outcome.ok
     told = json.loads(out.read_text())
     assert (told["to"], told["subject"], told["body"], told["rig"], told["key"]) == ("mayor/", "s", "b", "demo", "k")
+    assert (told["event"], told["cause"], told["polecat"]) == ("opened", "stuck", "alpha")
     tell.write_text("#!/bin/sh\nexit 1\n")
-    outcome = w.perform(station, w.SendLetter(subject="k2", letter=letter(command=True)))
+    outcome = w.perform(station, w.SendLetter(subject="k2", letter=letter(event="opened", cause="stuck", name="alpha")))
     assert not outcome.ok
     assert outcome.data == {"mailed": True}
     again = w.perform(station, w.SendLetter(subject="k3", letter=letter(mailed=True, to="../x")))
@@ -224,3 +225,25 @@ def test_orphan_is_released_only_while_it_is_one(rig, station):
     assert w.perform(station, w.ReleaseOrphan(subject="de-1", claim=claim.but(name="x"))).ok is False
     assert w.perform(station, action).ok is True
     assert station.queue.read_claims()["de-1"].state == "released"
+
+
+def test_sink_gets_an_escalation_as_variables_that_a_shell_can_quote(rig, tmp):
+    line = 'printf "%s|%s|%s|%s" "$WITNESS_EVENT" "$WITNESS_POLECAT" "$WITNESS_SUBJECT" "$WITNESS_BODY" > "$0"'
+    station = stand.make_station(rig, escalate_command=["sh", "-c", line, str(tmp / "told")])
+    odd = letter(event="resolved", name="alpha", subject='$(touch "x")', body="two\nlines; `id`")
+    assert w.perform(station, w.SendLetter(subject="k", letter=odd)).ok
+    assert (tmp / "told").read_text() == 'resolved|alpha|$(touch "x")|two\nlines; `id`'
+
+
+def test_sink_that_hangs_holds_up_one_letter_and_not_each(rig, tmp):
+    """Fifty letters of 20 s each once kept the watch from looking for a quarter of an hour."""
+    tell = tmp / "tell"
+    tell.write_text(f"#!/bin/sh\necho called >> {tmp / 'calls'}\nsleep 60\n")
+    tell.chmod(0o755)
+    station = stand.make_station(rig, escalate_command=[str(tell)], tool_timeout=1)
+    outcomes = [w.perform(station, w.SendLetter(subject=f"k{n}", letter=letter(event="opened"))) for n in range(5)]
+    assert [one.ok for one in outcomes] == [False] * 5
+    assert "no answer within 1 s" in outcomes[0].detail
+    assert outcomes[1].detail == "escalate_command failed a moment ago"
+    assert (tmp / "calls").read_text() == "called\n"
+    assert all(one.data == {"mailed": True} for one in outcomes)

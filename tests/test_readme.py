@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import http.server
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import threading
 
 import pytest
-from tools import settings_table
-from tools.kit import ROOT
+from tools import kit, settings_table
+from tools.kit import ROOT, wait_for
 
 import witness as w
 
@@ -78,12 +81,8 @@ def test_commands_run_in_their_order(rig, pyz, tmp):
     agent = tools / "claude"
     agent.write_text(f"#!{sys.executable}\nimport time\nprint('ready', flush=True)\ntime.sleep(60)\n")
     agent.chmod(0o755)
-    teller = tools / "tell-me"
-    teller.write_text("#!/bin/sh\ncat > /dev/null\n")
-    teller.chmod(0o755)
     env = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "WITNESS_TMUX_SOCKET": rig.tmux.socket}
     for text in commands():
-        text = text.replace("/usr/local/bin/tell-me", str(teller))
         folder, allowed = rig.path, (0,)
         if text.startswith("$WITNESS_COMMAND"):
             text = text.replace("$WITNESS_COMMAND", shlex.quote(str(rig.path / "witness.pyz")))
@@ -97,3 +96,51 @@ def test_commands_run_in_their_order(rig, pyz, tmp):
         )
         assert done.returncode in allowed, (text, done.stdout, done.stderr)
     rig.tmux.remember()
+
+
+def test_webhook_of_the_readme_posts_what_it_is_told(rig, tmp, witness):
+    """The README's own script, called by the daemon as an operator would set it up."""
+    (script,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    path = tmp / "tell-chat"
+    path.write_text(script)
+    path.chmod(0o755)
+    posted = []
+
+    class Chat(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            """Say nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Chat) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            hook = f"CHAT_HOOK=http://127.0.0.1:{server.server_port}/hook"
+            witness("config", "set", "escalate_command", json.dumps(["env", hook, str(path)]), rig=rig)
+            rig.add_polecat("alpha", [kit.PYTHON, "-c", "import time; time.sleep(600)"])
+            env = {"WITNESS_INTERVAL": "1", "WITNESS_STUCK_AFTER": "2", "WITNESS_NUDGE_WAIT": "1"}
+            env.update(WITNESS_ESCALATE_AFTER="3", WITNESS_START_GRACE="0", WITNESS_NUDGE_VIA="mail")
+            witness("start", rig=rig, env=env)
+            wait_for(lambda: posted, 20, "the post")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert posted[0]["text"].startswith("ESCALATION: Polecat alpha stuck\n")
+
+
+@pytest.mark.parametrize("tool", ["notify-send", "mail"])
+def test_lines_of_shell_of_the_readme_hand_on_what_they_are_told(tmp, tool):
+    (line,) = [one for one in commands() if f"{tool} " in one]
+    command = json.loads(shlex.split(line)[-1])
+    (tmp / tool).write_text(f'#!/bin/sh\n[ {tool} = mail ] && cat > {tmp}/in\nprintf "%s\\n" "$@" > {tmp}/out\n')
+    (tmp / tool).chmod(0o755)
+    told = {"WITNESS_SUBJECT": '$(touch x) "s"', "WITNESS_BODY": "`b`"}
+    env = {**os.environ, **told, "PATH": f"{tmp}:{os.environ['PATH']}"}
+    subprocess.run(command, env=env, cwd=tmp, check=True, timeout=10)
+    assert told["WITNESS_SUBJECT"] in (tmp / "out").read_text()
+    assert "`b`" in ((tmp / "in") if tool == "mail" else (tmp / "out")).read_text()
+    assert not (tmp / "x").exists()
