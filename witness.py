@@ -15,7 +15,8 @@ The house, bottom-up; a room uses only what stands above it (`./build.sh map` pr
   hands       host · processes · ground · store · git · tmux · tools · queue · mailbox · quiesce · inspect · rescue ·
               removal · trash · retirement · recover · spawner
   running     observe · perform · loop · rehearsal · daemon · desk
-  front door  worker · person · service · look · doctor · cli
+  front door  worker · person · service · look · doctor ·
+              commands · cli
 
 The loop (rooms `loop` and `decide`):
 
@@ -9387,7 +9388,7 @@ def cmd_doctor(desk: Desk, words) -> Answer:
 
 
 # ====================================================================================================
-# room: cli — the table of commands, the parser made from it, main
+# room: commands — the table of commands, and the help made from it
 # ====================================================================================================
 
 
@@ -9553,6 +9554,11 @@ COMMON = (
     _flag("--json", help="answer with one JSON object"),
     (("--set",), {"dest": "sets", "action": "append", "default": [], "metavar": "NAME=VALUE", "help": "a setting"}),
 )
+
+
+# ====================================================================================================
+# room: cli — a command line into words, words into an answer, every expected failure into one line
+# ====================================================================================================
 
 
 class Words:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -12,21 +11,6 @@ import sys
 import pytest
 
 import witness as w
-
-
-@pytest.mark.parametrize("name", w.COMMANDS)
-def test_help_teaches_with_one_example(witness, name):
-    done = witness(name, "--help")
-    assert done.status == 0
-    assert f"example: {w.COMMANDS[name].example}" in " ".join(done.stdout.split())
-    assert "--json" in done.stdout
-
-
-@pytest.mark.parametrize("name", w.COMMANDS)
-def test_example_is_a_command_line_of_its_own_command(name):
-    words = shlex.split(w.COMMANDS[name].example)
-    assert words[0] == "witness"
-    assert w.read_words(words[1:]).command == name
 
 
 @pytest.mark.parametrize(
@@ -98,15 +82,6 @@ def test_reader_that_goes_away_is_no_traceback(rig, pyz, witness):
 
 def test_version_is_the_modules(witness):
     assert witness("--version") == (0, f"witness {w.__version__}\n", "")
-
-
-def test_overview_names_every_command_once_by_what_it_is_for(witness):
-    grouped = [name for _, names in w.GROUPS for name in names.split()]
-    assert sorted(grouped) == sorted(w.COMMANDS)
-    text = witness("--help").stdout
-    assert text == w.render_overview()
-    for name, row in w.COMMANDS.items():
-        assert re.search(rf"^  {name} +{re.escape(row.help)}$", text, re.MULTILINE)
 
 
 def test_help_can_be_asked_for_as_a_command(witness):
