@@ -4990,7 +4990,10 @@ class Store:
             self.host.append(path, text.encode("utf-8", "backslashreplace"))
         except OSError as error:
             # The log is the last place to complain in; standard error may still be somebody's terminal.
-            print(f"witness: {path}: {error.strerror}", file=sys.stderr)
+            try:
+                print(f"witness: {path}: {error.strerror}", file=sys.stderr)
+            except OSError:
+                return  # the daemon's standard error is this very log: it died of its own complaint
 
     def write_view(self, view: dict) -> None:
         """Replace what `status` shows; without fsync, it is never read back as memory."""
