@@ -7730,7 +7730,10 @@ class Loop:
         if self.lost:
             print(f"{rfc3339(host.now())} stopped: {self.stopping}", file=sys.stderr, flush=True)
             return EXIT_FAILED
-        station.store.save(station.store.load().but(state="stopped", pid=0))
+        try:
+            station.store.save(station.store.load().but(state="stopped", pid=0))
+        except StateError as error:
+            self._complain(error.line())  # a full disk: the end is not kept back for being noted
         station.store.tell("stopped", "daemon", self.stopping)
         return EXIT_OK
 
@@ -8840,8 +8843,11 @@ def cmd_stop(desk: Desk, words) -> Answer:
     if status != EXIT_OK:
         raise _said(status, line)
     if os.path.isdir(desk.rig.state):
-        desk.store.change_holds(stopped=True)  # remembered until the next start
-    return Answer(status=status, data={"stopped": line != "not running"}, text=f"witness {line}\n")
+        try:
+            desk.store.change_holds(stopped=True)  # remembered until the next start
+        except StateError as error:
+            line += f", which will not be remembered: {plain(error.message)}"  # a full disk: what was asked for is done
+    return Answer(status=status, data={"stopped": not line.startswith("not running")}, text=f"witness {line}\n")
 
 
 def cmd_restart(desk: Desk, words) -> Answer:

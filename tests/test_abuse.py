@@ -248,3 +248,25 @@ def test_full_disk_stops_nothing_but_the_acting(witness, rig, small_disk):
     assert kit.is_alive(one)
     assert len(rig.tmux.panes()) == 1
     assert "Traceback" not in log(rig)
+
+
+def test_daemon_is_stopped_on_a_full_disk_too(witness, rig, small_disk):
+    """It could not note its end, nor `stop` that it was asked for: neither keeps it running."""
+    assert witness("start", rig=rig, env=FAST).status == 0
+    one = rig.daemon()
+    wait_for_tick(rig)
+    for name in ("witness.log", "witness-events.jsonl"):
+        pad(small_disk / name)
+    fill(small_disk)
+    done = witness("stop", rig=rig)
+    assert not kit.is_alive(one)
+    assert done.status == 0
+    assert re.fullmatch(
+        rf"witness stopped \(pid {one.pid}\), which will not be remembered: .*No space left on device.*\n", done.stdout
+    )
+    done = witness("start", rig=rig)
+    fill(small_disk)  # its pid file has set one page free
+    done = witness("start", rig=rig)
+    assert (done.status, is_one_line(done), "No space left" in done.stderr) == (1, True, True)
+    assert witness("stop", rig=rig).stdout.startswith("witness not running")
+    assert rig.daemon() is None
