@@ -8036,6 +8036,13 @@ def _read_pulse(view: dict, pid: int) -> tuple:
     return tuple(stamps) if view.get("pid") == pid else (0.0, 0.0)
 
 
+def _lock_inode(store: Store) -> int:
+    try:
+        return os.stat(store.path(LOCK_FILE)).st_ino
+    except OSError:
+        return 0
+
+
 def see_daemon(store: Store) -> DaemonSight:
     """Tell whether the daemon runs: the lock is the truth, the PID file only says who."""
     locked = is_locked(store.path(LOCK_FILE))
@@ -8044,6 +8051,8 @@ def see_daemon(store: Store) -> DaemonSight:
     pid, start = note.get("pid"), note.get("start_time")
     pid = pid if isinstance(pid, int) and 0 < pid < 1 << 31 else 0
     fits = bool(pid) and is_same_process(store.host, pid, start if isinstance(start, int) else 0) is True
+    # While a copy of a rig starts, its lock is busy and its pid file still the original's.
+    fits = fits and note.get("lock") in (None, _lock_inode(store))
     try:
         started_at = parse_rfc3339(note.get("started_at") or "")
     except (ValueError, AttributeError):
@@ -8197,6 +8206,7 @@ def run_daemon(host: Host, rig: Rig, sets, lock_fd: int, ready_fd: int = -1) -> 
             "version": __version__,
             "module": os.path.abspath(__file__),  # another one is another build, whatever its version
             "started_at": rfc3339(now),
+            "lock": os.fstat(lock_fd).st_ino,  # tells this rig from a copy of it
         }
         loop = Loop(station, lock_fd, lambda: store.read_config(os.environ, sets), make_notifier())
         loop.install_signals()

@@ -159,6 +159,23 @@ def test_pid_file_of_a_living_stranger_is_only_left_over_while_nobody_holds_the_
     assert rig.daemon().pid not in (None, bystander.pid)
 
 
+def test_copy_of_a_rig_that_is_just_starting_does_not_signal_the_original(witness, rig, start, tmp):
+    """The copy's lock is busy and its pid file, still the original's, names a process with the right start time."""
+    one = start()
+    wait_for_tick(rig)
+    shutil.copytree(rig.path, tmp / "copy", symlinks=True, ignore=shutil.ignore_patterns("*.tmp"))
+    fd = w.take_lock(str(tmp / "copy/.gastown/witness.lock"))
+    try:
+        stopped = witness("stop", "--force", "--timeout", "0.1", "--rig", tmp / "copy")
+        assert (stopped.status, "nothing was signalled" in stopped.stderr) == (1, True)
+        assert witness("start", "--timeout", "0.1", "--rig", tmp / "copy").status == 1
+        assert witness("reload", "--rig", tmp / "copy").status == 3
+    finally:
+        os.close(fd)
+    assert kit.is_alive(one)
+    assert witness("status", rig=rig).status == 0
+
+
 # ---- its files taken away -------------------------------------------------------------------------------------------
 
 
