@@ -8236,6 +8236,9 @@ def run_daemon(host: Host, rig: Rig, sets, lock_fd: int, ready_fd: int = -1) -> 
     return status
 
 
+NOT_SIGNALLED = "is another user's; nothing was signalled - ask as that user"  # EPERM: it is alive
+
+
 def stop_daemon(store: Store, timeout_s: float, force: bool) -> tuple:
     """Stop the daemon and return (status, line); what is not proved to be the daemon is never signalled."""
     import signal
@@ -8261,7 +8264,8 @@ def stop_daemon(store: Store, timeout_s: float, force: bool) -> tuple:
     for number, patience_s in ((signal.SIGTERM, timeout_s), (signal.SIGKILL, 5.0)):
         if number == signal.SIGKILL and not force:
             break
-        end_process(pid, start, number, store.host)
+        if not end_process(pid, start, number, store.host) and is_same_process(store.host, pid, start):
+            return EXIT_FAILED, f"pid {pid} {NOT_SIGNALLED}"
         deadline = store.host.mono() + patience_s
         while store.host.mono() < deadline:
             if is_locked(store.path(LOCK_FILE)) is False:
@@ -8278,14 +8282,14 @@ def signal_daemon(store: Store, number: int) -> int:
 
     Raises:
         NotRunningError: it does not run, or its pid is not proved.
+        WitnessError: it is another user's.
     """
     sight = see_daemon(store)
-    note = read_object(store.host, store.path(PID_FILE))
-    if (
-        not sight.pid_fits
-        or sight.verdict not in ("running", "hanging")
-        or not end_process(sight.pid, note.get("start_time", 0), number, store.host)
-    ):
+    start = read_object(store.host, store.path(PID_FILE)).get("start_time", 0)
+    runs = sight.pid_fits and sight.verdict in ("running", "hanging")
+    if not runs or not end_process(sight.pid, start, number, store.host):
+        if runs and is_same_process(store.host, sight.pid, start):
+            raise WitnessError(f"pid {sight.pid} {NOT_SIGNALLED}")
         raise NotRunningError("the daemon is not running", "`witness start` starts it")
     return sight.pid
 

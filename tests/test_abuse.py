@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -287,3 +288,190 @@ def test_daemon_is_stopped_on_a_full_disk_too(witness, rig, small_disk):
     assert (done.status, is_one_line(done), "No space left" in done.stderr) == (1, True, True)
     assert witness("stop", rig=rig).stdout.startswith("witness not running")
     assert rig.daemon() is None
+
+
+# ---- an ordinary user -----------------------------------------------------------------------------------------------
+
+SOMEBODY = 54321
+"""A user whom root becomes for these tests; no account has this number, which is one more thing that may not matter."""
+
+
+class Ordinary:
+    """A rig in a folder of an ordinary user, and commands run as that user, whose home may be anything."""
+
+    def __init__(self, folder, archive):
+        self.folder, self.path, self.state = folder, folder / "demo", folder / "demo/.gastown"
+        self.uid = os.geteuid() or SOMEBODY
+        self.archive = folder / "witness.pyz"
+        shutil.copyfile(archive, self.archive)
+        for name in ("home", "t"):
+            (folder / name).mkdir(mode=0o700)
+        self.environment = {**os.environ, **FAST, "TMPDIR": str(folder / "t"), "TMUX_TMPDIR": str(folder / "t")}
+        self.environment["HOME"] = str(folder / "home")
+        self.environment["GIT_CONFIG_GLOBAL"] = os.devnull
+        del self.environment["SHIV_ROOT"]
+        self.give(folder)
+        pythons = [sys.executable, *kit.pythons().values(), shutil.which("python3", path=os.defpath)]
+        self.python = next(filter(self.can_run, pythons), None)
+        if self.python is None:
+            pytest.skip(f"no Python on this machine can be run by uid {self.uid}")
+        assert self.run("git", "init", "--quiet", self.path).status == 0
+        self.state.mkdir(mode=0o700)
+        self.give(self.state)
+
+    def give(self, path):
+        """Make everything below a path the user's."""
+        for place in [path, *path.rglob("*")]:
+            if not place.is_symlink():
+                os.chown(place, self.uid, -1)
+
+    def can_run(self, path):
+        try:
+            return bool(path) and self.run(path, "-c", "import sys; sys.exit(sys.version_info < (3, 9))").status == 0
+        except OSError:
+            return False
+
+    def run(self, *words, **env):
+        """Run a command as the user; a variable that is None is not there."""
+        environment = {name: value for name, value in {**self.environment, **env}.items() if value is not None}
+        switch = {"user": self.uid, "group": self.uid, "extra_groups": []} if os.geteuid() == 0 else {}
+        done = subprocess.run(
+            list(map(str, words)),
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+            **switch,
+        )
+        return kit.Result(done.returncode, done.stdout, done.stderr)
+
+    def witness(self, *words, **env):
+        return self.run(self.python, self.archive, *words, "--rig", self.path, **env)
+
+    def daemon(self):
+        """Return the daemon that the pid file records, if it runs and is the user's."""
+        path = self.state / "witness.pid"
+        note = json.loads(path.read_text()) if path.exists() else {"pid": 0, "start_time": 0}
+        one = kit.Process(note["pid"], note["start_time"])
+        return one if kit.is_alive(one) and os.stat(f"/proc/{one.pid}").st_uid == self.uid else None
+
+
+@pytest.fixture
+def ordinary(pyz):
+    folder = kit.make_root()  # outside of this run's own folder, which no other user may enter
+    os.chmod(folder, 0o755)
+    try:
+        made = Ordinary(folder, pyz)
+        yield made
+        kit.end(*filter(None, [made.daemon()]), grace_s=5)
+    finally:
+        kit.remove(folder)
+
+
+@pytest.fixture
+def init():
+    """Return a process of another user, whom an ordinary one cannot signal."""
+    one = kit.process(1)
+    if one is None or os.stat("/proc/1").st_uid == (os.geteuid() or SOMEBODY):
+        pytest.skip("process 1 is not another user's here")
+    return one
+
+
+def test_process_of_another_user_is_alive_and_not_signalled(ordinary, init):
+    """`stop` waited its whole time for it, and then said that it finishes the action in hand."""
+    lock = ordinary.state / "witness.lock"
+    fd = w.take_lock(str(lock))
+    try:
+        note = {"pid": init.pid, "start_time": init.start_time, "lock": lock.stat().st_ino}
+        (ordinary.state / "witness.pid").write_text(json.dumps(note))
+        ordinary.give(ordinary.state)
+        assert ordinary.witness("status").stdout.startswith("witness running (pid 1")
+        done = ordinary.witness("stop", "--timeout", "20", "--force")
+        assert (done.status, is_one_line(done)) == (1, True)
+        assert "pid 1 is another user's; nothing was signalled" in done.stderr
+        done = ordinary.witness("reload")
+        assert (done.status, is_one_line(done)) == (1, True)
+        assert "pid 1 is another user's; nothing was signalled" in done.stderr
+        assert ordinary.witness("start").stdout == "witness already running (pid 1)\n"
+    finally:
+        os.close(fd)
+    assert ordinary.witness("stop") == (0, "witness not running\n", "")
+    assert kit.is_alive(init)
+
+
+def test_read_only_state_folder_starts_nothing_and_is_named_in_one_line(ordinary):
+    ordinary.state.chmod(0o500)
+    done = ordinary.witness("start")
+    assert (done.status, is_one_line(done)) == (1, True)
+    assert f"{ordinary.state}/witness.lock: Permission denied" in done.stderr
+    assert ordinary.witness("status").status == 3
+    assert ordinary.witness("stop").status == 0
+    assert os.listdir(ordinary.state) == []
+
+
+def test_state_folder_made_read_only_lets_the_daemon_go_on_and_be_stopped(ordinary):
+    assert ordinary.witness("start").status == 0
+    one = ordinary.daemon()
+    wait_for_tick(ordinary)
+    (ordinary.path / "polecats/nobody").mkdir(parents=True)  # something to remember: a stranger among the workers
+    ordinary.give(ordinary.path / "polecats")
+    ordinary.state.chmod(0o500)
+    os.kill(one.pid, signal.SIGUSR1)
+    wait_for(lambda: "Permission denied" in log(ordinary), 10, "the complaint")
+    wait_for_rounds(one, 1)
+    assert "Traceback" not in log(ordinary)
+    done = ordinary.witness("stop")
+    assert (done.status, kit.is_alive(one)) == (0, False)
+    assert re.fullmatch(
+        r"witness stopped \(pid \d+\), which will not be remembered: .*Permission denied\n", done.stdout
+    )
+    assert "Traceback" not in log(ordinary)
+    assert ordinary.witness("status").status == 1  # its pid file could not be taken away
+    ordinary.state.chmod(0o700)
+    assert ordinary.witness("start").status == 0
+    assert ordinary.daemon() != one
+
+
+@pytest.mark.parametrize("home", ["none", "missing", "read-only"])
+def test_home_is_not_needed(ordinary, home):
+    folder = ordinary.folder / "home"
+    folder.chmod(0o500)
+    env = {"HOME": {"none": None, "missing": str(folder / "gone"), "read-only": str(folder)}[home]}
+    assert ordinary.witness("start", **env).status == 0
+    one = ordinary.daemon()
+    wait_for_tick(ordinary)
+    assert ordinary.witness("status", **env).status == 0
+    assert ordinary.witness("stop", **env) == (0, f"witness stopped (pid {one.pid})\n", "")
+    assert not kit.is_alive(one)
+    assert os.listdir(folder) == []
+    (private,) = (ordinary.folder / "t").glob("witness-*")
+    assert (private.stat().st_uid, private.stat().st_mode & 0o777) == (ordinary.uid, 0o700)
+
+
+# ---- the caller's umask ---------------------------------------------------------------------------------------------
+
+TELL_UMASK = "import os, time; open('umask', 'w').write(oct(os.umask(0))); time.sleep(600)"
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_our_files_are_private_and_an_agent_gets_the_callers_umask(witness, rig, umask):
+    os.umask(umask)
+    assert witness("add", "one", rig=rig).status == 0
+    command = json.dumps([kit.PYTHON, "-c", TELL_UMASK])
+    assert witness("start", rig=rig, env={**SPAWNING, "WITNESS_AGENT_COMMAND": command}).status == 0
+    wait_for(lambda: "spawned:" in log(rig), 15, "the spawn")
+    rig.tmux.remember()
+    (told,) = wait_for(lambda: list((rig.path / "polecats").glob("*/umask")), 5, "the agent")
+    assert wait_for(told.read_text) == oct(umask)
+    assert witness("mail", "send", "mayor/", "-s", "HELP", "-b", "x", rig=rig).status == 0
+    assert witness("hold", "alpha", "--reason", "x", rig=rig).status == 0
+    assert witness("config", "set", "max_workers", "3", rig=rig).status == 0
+    assert witness("stop", rig=rig).status == 0
+    assert rig.state.stat().st_mode & 0o777 == 0o700
+    ours = list(rig.state.rglob("*"))
+    assert {"witness.log", "witness.json", "claims", "mail", "witness-hold.json"} <= {path.name for path in ours}
+    found = {str(path.relative_to(rig.state)): oct(path.stat().st_mode & 0o777) for path in ours}
+    assert found == {str(path.relative_to(rig.state)): "0o700" if path.is_dir() else "0o600" for path in ours}
