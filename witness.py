@@ -5335,6 +5335,24 @@ class Tmux:
         return self.run("kill-session", "-t", session_id)
 
 
+def find_session(rig: Rig, config: Config, name: str, panes) -> tuple:
+    """Return (the panes of a polecat's session, ""), or ((), whose it is): rigs of one name call their sessions alike.
+
+    Only what is seen to stand in another rig's worktree is another's: an agent may stand wherever it likes.
+    """
+    session, folder = session_for(config.session_name, rig.name, name), f"/polecats/{name}"
+    own = tuple(pane for pane in panes if pane.session == session)
+    for pane in own:
+        try:
+            head, found, rest = os.readlink(f"/proc/{pane.pid}/cwd").rpartition(folder)
+            inside = found and rest[:1] in ("", "/")
+            if inside and not os.path.samefile(head + folder, os.path.join(rig.polecats, name)):
+                return (), f"session {session} is of {head + folder}; give one rig another session_name or tmux_socket"
+        except OSError:
+            continue  # it ended, is another user's, or its folder is gone: nothing speaks against it
+    return own, ""
+
+
 # ====================================================================================================
 # room: tools — the outside tools of one rig, held together
 # ====================================================================================================
@@ -7028,7 +7046,10 @@ def _make_worker(tools: Tools, order: dict, tell) -> tuple:
     panes = tools.tmux.list_panes()
     if isinstance(panes, str):
         return "tool", panes
-    if not any(pane.session == session for pane in panes):
+    own, trouble = find_session(tools.rig, tools.config, name, panes)
+    if trouble:
+        return "tool", trouble
+    if not own:
         reason = start_agent(tools, name, order["issue"], order["title"], sight.path)
         if reason:
             return "tool", reason
@@ -7161,9 +7182,10 @@ def _sight(station: Station, tree: Worktree, panes, memory: Memory) -> Sighting:
     if isinstance(panes, str):
         return Sighting(name=tree.name, worktree=tree)
     host = station.host
-    session = session_for(station.config.session_name, station.rig.name, tree.name)
+    own, trouble = find_session(station.rig, station.config, tree.name, panes)
+    if trouble:
+        return Sighting(name=tree.name, worktree=tree.but(trouble=trouble))
     track = memory.polecats.get(tree.name, Track())
-    own = tuple(pane for pane in panes if pane.session == session)
     if not own:
         lives = is_same_process(host, track.pane_pid, track.pane_start) is True
         return Sighting(name=tree.name, worktree=tree, session=ABSENT, process_lives=lives)
@@ -7389,13 +7411,12 @@ def _perform_ack(station: Station, action: AckMail) -> Outcome:
 def _perform_restart(station: Station, action: Restart) -> Outcome:
     tools = station.tools
     tree = read_worktree(station.rig, action.subject)
-    session = session_for(station.config.session_name, station.rig.name, action.subject)
     panes = tools.tmux.list_panes()
-    reason = panes if isinstance(panes, str) else ""
+    name = action.subject
+    own, reason = ((), panes) if isinstance(panes, str) else find_session(station.rig, station.config, name, panes)
     if not isinstance(tree, Worktree) or tree.trouble:
         reason = "its worktree cannot be used"
     elif not reason:
-        own = [pane for pane in panes if pane.session == session]
         if any(pane.attached for pane in own) or len(own) > 1:
             reason = "its session is in use: a client is attached, or it has other panes"
         elif own and not own[0].dead and judge_shell(station.host, own[0]) != "interactive":
@@ -7491,8 +7512,7 @@ def _perform_end_spawn(station: Station, action: EndSpawn) -> Outcome:
     panes = station.tools.tmux.list_panes()
     if isinstance(panes, str):
         return _outcome(station, "spawn-unsettled", action, False, panes)
-    session = session_for(station.config.session_name, station.rig.name, name)
-    alive = any(pane.session == session and not pane.dead for pane in panes)
+    alive = any(not pane.dead for pane in find_session(station.rig, station.config, name, panes)[0])
     tree = read_worktree(station.rig, name) if name else None
     left = alive or tree is not None
     reason = "" if alive and tree is not None else sight.reason or action.why or "no worker came of it"
@@ -8587,7 +8607,8 @@ def cmd_shutdown(desk: Desk, words) -> Answer:
             requests[name] = asked.but(force=words.force, next_at=0.0)
         return memory.but(requests=requests)
 
-    seen, _, done = desk.run_rounds(station, wish, prepare=prepare)
+    seen, decision, done = desk.run_rounds(station, wish, prepare=prepare)
+    unknown = {name: one.why for name, one in decision.verdicts.items() if one.state == "unknown"}
     ended = {outcome.subject: outcome for action, outcome in done if isinstance(action, Retire)}
     _forget_asked(station, names)
     rows = []
@@ -8596,7 +8617,7 @@ def cmd_shutdown(desk: Desk, words) -> Answer:
         if outcome is not None:
             rows.append({"name": name, "detail": outcome.detail, **_report_retired(outcome)})
         elif name in seen.sightings:
-            why = seen.holds.get(name) or seen.paused or "see the log"
+            why = seen.holds.get(name) or seen.paused or unknown.get(name) or "see the log"
             rows.append({"name": name, "result": "failed", "detail": f"not begun: {why}"})
         else:
             stranger = next((why for folder, why in seen.strangers if folder == name), "")

@@ -475,3 +475,128 @@ def test_our_files_are_private_and_an_agent_gets_the_callers_umask(witness, rig,
     assert {"witness.log", "witness.json", "claims", "mail", "witness-hold.json"} <= {path.name for path in ours}
     found = {str(path.relative_to(rig.state)): oct(path.stat().st_mode & 0o777) for path in ours}
     assert found == {str(path.relative_to(rig.state)): "0o700" if path.is_dir() else "0o600" for path in ours}
+
+
+# ---- tmux -----------------------------------------------------------------------------------------------------------
+
+
+def test_tmux_that_was_never_there_is_no_trouble_and_comes_as_it_likes(witness, rig, start):
+    """Never there, then started, killed with everything in it, started anew: each is seen, and nobody is harmed."""
+    (rig.path / "polecats/alpha").parent.mkdir(exist_ok=True)
+    rig.git("worktree", "add", "--quiet", "-b", "polecat/alpha", rig.path / "polecats/alpha")
+    one = start()
+    shown = wait_for_tick(rig)
+    assert shown["ports"]["tmux"]["state"] == "ok"
+    assert worker(rig, "alpha")["state"] == "dead"
+    first = rig.tmux.new_session("gt-demo-alpha", rig.path / "polecats/alpha", SLEEP)
+    wait_for(lambda: worker(rig, "alpha")["state"] == "working", 10, "the first session to be seen")
+    rig.tmux.run("kill-server")
+    wait_for(lambda: kit.process(first) is None, 5, "its end")
+    wait_for(lambda: worker(rig, "alpha")["state"] == "dead", 10, "the end of the server to be seen")
+    second = rig.tmux.new_session("gt-demo-alpha", rig.path / "polecats/alpha", SLEEP)
+    wait_for(lambda: worker(rig, "alpha")["state"] == "working", 10, "the second session to be seen")
+    assert kit.process(second) is not None
+    assert (rig.path / "polecats/alpha/README").is_file()
+    assert kit.is_alive(one)
+    assert "Traceback" not in log(rig)
+
+
+def test_tmux_that_cannot_be_asked_freezes_everything_until_it_answers(witness, rig):
+    """A server that hangs, then one whose socket file is gone: no spawn, no restart, no word of a death."""
+    worker_ = rig.add_polecat("alpha", SLEEP)
+    env = {**SPAWNING, "WITNESS_ON_DEAD": "restart"}
+    server = rig.tmux.server()
+    os.kill(server, signal.SIGSTOP)
+    try:
+        assert witness("start", rig=rig, env=env).status == 0
+        one = rig.daemon()
+        assert witness("add", "one", rig=rig).status == 0
+        wait_for_rounds(one, 2)
+        shown = wait_for_tick(rig)
+        assert worker(rig, "alpha")["state"] == "unknown"
+        assert "no answer within 1 s" in shown["ports"]["tmux"]["reason"]
+        assert "tmux is unknown" in shown["queue"]["reason"]
+        assert os.listdir(rig.path / "polecats") == ["alpha"]
+    finally:
+        os.kill(server, signal.SIGCONT)
+    wait_for(lambda: worker(rig, "alpha")["state"] == "working", 10, "tmux to be believed again")
+    wait_for(lambda: "spawned:" in log(rig), 15, "the spawn")
+    address = rig.tmux.run("display-message", "-p", "#{socket_path}")
+    rig.tmux.remember()
+    os.unlink(address)
+    try:
+        wait_for(lambda: worker(rig, "alpha")["state"] == "unknown", 10, "the lost socket to be seen")
+        wait_for_rounds(one, 2)
+        assert not os.path.exists(address)  # nothing has started a second server there
+    finally:
+        os.kill(server, signal.SIGUSR1)  # makes its socket anew
+    wait_for(lambda: worker(rig, "alpha")["state"] == "working", 10, "tmux to be believed once more")
+    assert kit.process(worker_.pane_pid) is not None
+    assert mails(rig, "mayor") == []
+    assert len(rig.tmux.panes()) == 2
+
+
+# ---- several rigs ---------------------------------------------------------------------------------------------------
+
+
+def test_start_inside_a_worktree_is_a_start_of_its_rig(witness, rig):
+    """Also where the worktree holds a state folder of its own."""
+    place = rig.add_polecat("alpha").path
+    (place / ".gastown").mkdir()
+    (place / ".gastown/witness.json").write_text("{}")
+    (place / "deep").mkdir()
+    env = {**FAST, "WITNESS_TMUX_SOCKET": rig.tmux.socket}
+    done = witness("start", cwd=place / "deep", env=env)
+    assert done == (0, f"witness started (pid {rig.daemon().pid}), rig demo in {rig.path}\n", "")
+    assert witness("stop", cwd=place).status == 0
+    assert os.listdir(place / ".gastown") == ["witness.json"]
+
+
+@pytest.fixture
+def twin(rig, repo, tmux):
+    """Make a second rig of the same name, on the same tmux server: sessions of both are called alike."""
+    made = type(rig)(repo("twin/demo").path, tmux)
+    yield made
+    made.stop_daemon()
+
+
+def test_rig_of_the_same_name_does_not_touch_the_workers_of_the_other(witness, rig, twin):
+    """`shutdown alpha` in one rig once ended the other's alpha, for both of their sessions have the same name."""
+    mine = rig.add_polecat("alpha", SLEEP)
+    twin.git("worktree", "add", "--quiet", "-b", "polecat/alpha", twin.path / "polecats/alpha")
+    assert witness("start", rig=rig, env=FAST).status == 0
+    assert witness("start", rig=twin, env={**FAST, "WITNESS_ON_DEAD": "restart"}).status == 0
+    assert rig.daemon() != twin.daemon()
+    wait_for_tick(rig)
+    wait_for_tick(twin)
+    assert worker(rig, "alpha")["state"] == "working"
+    found = worker(twin, "alpha")
+    assert (found["state"], f"session gt-demo-alpha is of {mine.path}" in found["why"]) == ("unknown", True)
+    done = witness("shutdown", "alpha", "--force", rig=twin, env=FAST)
+    assert done.status == 1
+    assert f"not begun: session gt-demo-alpha is of {mine.path}" in done.stdout
+    assert (twin.path / "polecats/alpha/README").is_file()
+    assert witness("stop", rig=twin).status == 0
+    assert kit.process(mine.pane_pid) is not None
+    wait_for_tick(rig, view(rig))
+    assert worker(rig, "alpha")["state"] == "working"
+
+
+def test_clones_of_one_repository_with_its_issues_spawn_beside_each_other(witness, rig, twin):
+    """The second took the first one's session for the worker that it had just made."""
+    assert witness("add", "one", rig=rig).status == 0
+    shutil.copytree(rig.path / ".beads", twin.path / ".beads")
+    assert witness("spawn", rig=rig, env=SPAWNING).status == 0
+    (pane,) = rig.tmux.panes()
+    rig.tmux.remember()
+    done = witness("spawn", rig=twin, env=SPAWNING)
+    assert done.status == 1
+    assert f"session {pane['session']} is of {rig.path}/polecats/" in done.stdout + done.stderr
+    assert [one["pid"] for one in rig.tmux.panes()] == [pane["pid"]]
+    (issue,) = json.loads(witness("issues", "--json", rig=twin).stdout)["issues"]
+    env = {**SPAWNING, "WITNESS_SESSION_NAME": "twin-{name}"}
+    assert witness("spawn", "reset", issue["id"], rig=twin, env=env).status == 0
+    done = witness("spawn", issue["id"], rig=twin, env=env)
+    rig.tmux.remember()
+    assert done.status == 0, done
+    assert len(rig.tmux.panes()) == 2
