@@ -1117,6 +1117,26 @@ def load_value(kind: type, data, tables=()):
         raise ValueError(str(error)) from None
 
 
+LONGEST_WAIT_S = SEND_RETRY_S[-1]  # nothing is put off for longer, so a later time comes of a clock that ran ahead
+
+
+def forget_future(value, now: float):
+    """Return a value with no time noted under a clock that ran ahead: nothing waits until it would come again."""
+    changes = {}
+    for field, one in value.fields().items():
+        if isinstance(one, Value):
+            changes[field] = forget_future(one, now)
+        elif isinstance(one, dict):
+            changes[field] = {key: forget_future(x, now) if isinstance(x, Value) else x for key, x in one.items()}
+        elif field in ("restarts", "failures"):
+            changes[field] = tuple(at for at in one if (parse_rfc3339(at) if isinstance(at, str) else at) <= now)
+        elif field == "next_at":
+            changes[field] = now if one > now + LONGEST_WAIT_S else one
+        elif field.endswith("_at") and field not in ("deadline_at", "opened_at"):
+            changes[field] = min(one, now)  # opened_at names the letter that told of it
+    return value.but(**changes)
+
+
 def dump_memory(memory: Memory) -> str:
     """Write witness.json; the same memory gives the same text."""
     return json.dumps({"version": memory.version, **dump_value(memory)}, indent=1, sort_keys=True) + "\n"
@@ -2863,9 +2883,12 @@ def _acknowledge(draft: Draft, mail_id: str, note: str) -> bool:
 def _begin_of_life(draft: Draft, sighting: Sighting) -> int:
     """Return since when a name has its present life: the session that lives, else the last one, or the worktree."""
     if sighting.pane is not None:
-        return int(sighting.pane.created_at)
-    last = re.search(r"\.(\d+)$", draft.memory.polecats.get(sighting.name, Track()).instance)
-    return max(int(sighting.worktree.born_at), int(last.group(1)) if last else 0)
+        began_at = int(sighting.pane.created_at)
+    else:
+        last = re.search(r"\.(\d+)$", draft.memory.polecats.get(sighting.name, Track()).instance)
+        began_at = max(int(sighting.worktree.born_at), int(last.group(1)) if last else 0)
+    # Born under a clock that ran ahead: each of its requests would be older than itself.
+    return began_at if began_at <= draft.seen.now else 0
 
 
 def _take_request(draft: Draft, mail: Mail, ask: Ask) -> None:
@@ -2999,7 +3022,7 @@ def retire_due(draft: Draft) -> None:
             if name not in {folder for folder, _ in seen.strangers}:
                 finish_request(draft, name, "it is gone already")
             continue
-        if sighting.pane is not None and request.at < int(sighting.pane.created_at) and not seen.person:
+        if sighting.pane is not None and request.at < int(sighting.pane.created_at) <= seen.now and not seen.person:
             finish_request(draft, name, "stale: a new session has taken its place")
             draft.tell("mail", name, f"request of {rfc3339(request.at)} is older than the polecat")
             continue
@@ -3193,7 +3216,14 @@ def decide(seen: Observation, memory: Memory, config: Config) -> Decision:
     destructive follows from UNKNOWN. The order of actions is: letters of what is known, looks, nudges, retirements,
     restarts, a spawn.
     """
-    draft = Draft(seen, memory.but(rig_name=seen.rig), config)
+    memory = memory.but(rig_name=seen.rig)
+    if seen.first or seen.gap:
+        memory = forget_future(memory, seen.now)
+    if memory.spawn is not None and (seen.gap or memory.spawn.at > seen.now):
+        # It slept as we did, or its times are of another clock: it gets its whole time anew.
+        whole_s = memory.spawn.deadline_at - memory.spawn.at
+        memory = memory.but(spawn=memory.spawn.but(at=seen.now, deadline_at=seen.now + whole_s))
+    draft = Draft(seen, memory, config)
     _turn_day(draft)
     for outcome in seen.outcomes:
         if outcome.kind in SETTLE:

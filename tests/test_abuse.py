@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -9,10 +10,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from tools import kit
+from tools import kit, stand
 from tools.kit import wait_for
 
 import witness as w
@@ -600,3 +602,167 @@ def test_clones_of_one_repository_with_its_issues_spawn_beside_each_other(witnes
     rig.tmux.remember()
     assert done.status == 0, done
     assert len(rig.tmux.panes()) == 2
+
+
+# ---- a host that fails, a clock that jumps --------------------------------------------------------------------------
+
+
+class FullDisk(w.Host):
+    """A host whose disk is full from the n-th durable write on, and whose clock runs ahead as far as it is told."""
+
+    def __init__(self):
+        self.count, self.full_from, self.ahead_s = 0, None, 0.0
+
+    def now(self):
+        return super().now() + self.ahead_s
+
+    def _count(self, path):
+        self.count += 1
+        if self.full_from is not None and self.count >= self.full_from:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+    def write(self, path, *words, **options):
+        self._count(path)
+        super().write(path, *words, **options)
+
+    def append(self, path, content, *words, **options):
+        try:
+            self._count(path)
+        except OSError:
+            super().append(path, content[: len(content) // 2], *words, **options)  # the first half found room
+            raise
+        super().append(path, content, *words, **options)
+
+    def move(self, old, new):
+        self._count(new)
+        super().move(old, new)
+
+    def make_folder(self, path, *words, **options):
+        if not os.path.isdir(path):
+            self._count(path)
+        super().make_folder(path, *words, **options)
+
+
+def take_turns(station, number, step_s):
+    """Do rounds as a daemon would, so many seconds apart; return why some failed."""
+    failed = []
+    for _ in range(number):
+        station.host.ahead_s += step_s
+        try:
+            stand.run_rounds(station)
+        except w.StateError as error:
+            failed.append(error.line())
+    return failed
+
+
+def test_disk_that_is_full_from_any_write_on_loses_nothing_and_repeats_nothing(rig, monkeypatch):
+    """A nudge, a letter of a death and a forwarded mail are due; the disk fills up at the first, second, … write."""
+    rig.add_polecat("alpha", SLEEP)
+    rig.add_polecat("beta")
+    real, done = w.perform, []
+
+    def perform(station, action):
+        on_disk = Path(station.store.path("witness.json")).read_text()
+        saved_at = w.load_memory(on_disk).last_check_at
+        assert on_disk == w.dump_memory(station.memory.but(last_check_at=saved_at))
+        done.append(action)
+        return real(station, action)
+
+    monkeypatch.setattr(w, "perform", perform)
+    met = 0
+    for number in range(1, 200):
+        shutil.rmtree(rig.state, ignore_errors=True)
+        host = FullDisk()
+        settings = {"stuck_after": 5, "nudge_wait": 60, "escalate_after": 86400, "nudge_via": "mail"}
+        station = stand.make_station(rig, host, interval=1, **settings)
+        stand.run_rounds(station)
+        station.mailbox.deliver("demo/witness", "HELP: which API?", "?", "help", sender="demo/alpha")
+        done.clear()
+        host.count, host.full_from = 0, number
+        failed = take_turns(station, 4, 10)
+        assert all("No space left on device" in line for line in failed), failed
+        met, count = max(met, host.count), host.count
+        host.full_from = None
+        assert take_turns(station, 6, 120) == []
+        subjects = sorted(re.search(r"\nSubject: (.*)", text).group(1) for text in mails(rig, "mayor"))
+        assert len([one for one in subjects if "beta dead" in one]) == 1, (number, subjects)
+        assert len([one for one in subjects if "HELP" in one]) == 1, (number, subjects)
+        assert len(mails(rig, "demo.alpha")) <= 1, number
+        assert sum(isinstance(action, w.Nudge) for action in done) == 1, number
+        assert len(os.listdir(rig.state / "mail/demo.witness/new")) == 0, number
+        assert station.memory.pending == {}, number
+        if count < number:
+            break
+    assert met > 10
+    assert len(mails(rig, "demo.alpha")) == 1
+
+
+YEAR_S = 365 * 86400
+
+
+@pytest.fixture
+def pager(tmp):
+    """Make an escalate_command that fails until the file `works` is there, and then notes each call."""
+    command = tmp / "page"
+    command.write_text(f"#!/bin/sh\ntest -e {tmp}/works && echo paged >>{tmp}/pages\n")
+    command.chmod(0o755)
+    return command
+
+
+def test_clock_that_was_a_year_ahead_leaves_nothing_waiting_for_a_year(rig, tmp, pager):
+    """What was noted under the wrong clock waited until that time would come again."""
+    rig.add_polecat("alpha", stand.SPEAK)
+    rig.add_polecat("beta")
+    host = FullDisk()
+    station = stand.make_station(rig, host, interval=1, escalate_command=[str(pager)])
+    take_turns(station, 2, 1)
+    host.ahead_s += YEAR_S
+    stand.run_rounds(station, gap=True)
+    assert not any(kind in ("nudged", "letter") for kind, _ in stand.events(station))
+    assert station.memory.polecats["alpha"].state == "working"
+    take_turns(station, 4, 2)
+    assert station.memory.pending  # beta's death was to be told, and the command failed
+    host.ahead_s -= YEAR_S
+    (tmp / "works").touch()
+    stand.run_rounds(station, gap=True)
+    take_turns(station, 4, 100)
+    assert station.memory.pending == {}
+    assert (tmp / "pages").read_text() == "paged\n"
+    assert station.memory.polecats["alpha"].state == "working"
+    noted = (rig.state / "witness.json").read_text()
+    ahead = {name for name, year in re.findall(r'"(\w+)": "(\d{4})-', noted) if int(year) > time.gmtime().tm_year}
+    assert ahead == {"opened_at"}  # which is part of a name, and nothing waits for it
+
+
+def test_spawn_under_way_gets_its_whole_time_after_a_gap(rig):
+    """A clock set forward ended a spawn that had just begun."""
+    host = FullDisk()
+    station = stand.make_station(rig, host, interval=1)
+    stand.run_rounds(station)
+    now = host.now()
+    station.remember(station.memory.but(spawn=w.Spawn(issue="demo-1", at=now, deadline_at=now + 300)))
+    fd = w.take_lock(station.store.path("witness-spawn.lock"))  # as the child holds it
+    try:
+        host.ahead_s += YEAR_S
+        _, decision, _ = stand.run_rounds(station, gap=True)
+        assert not any(isinstance(action, w.EndSpawn) for action in decision.actions)
+        assert station.memory.spawn.deadline_at == pytest.approx(host.now() + 300, abs=5)
+        host.ahead_s -= YEAR_S
+        stand.run_rounds(station, gap=True)
+        assert station.memory.spawn.deadline_at == pytest.approx(host.now() + 300, abs=5)
+    finally:
+        os.close(fd)
+
+
+def test_worker_born_under_a_clock_that_ran_ahead_may_ask_for_shutdown(rig):
+    """Its every request was older than itself, and archived as stale."""
+    rig.add_polecat("alpha", SLEEP)
+    (rig.path / "polecats/alpha/new").write_text("not committed")  # so that the answer is a refusal, which says so
+    host = FullDisk()
+    host.ahead_s = -YEAR_S
+    station = stand.make_station(rig, host, interval=1)
+    station.mailbox.deliver("demo/witness", "LIFECYCLE:Shutdown alpha", "Polecat: alpha", "ask", sender="demo/alpha")
+    (letter,) = (rig.state / "mail/demo.witness/new").iterdir()
+    os.utime(letter, (host.now(), host.now()))
+    stand.run_rounds(station, 3)
+    assert ("refused", "alpha") in stand.events(station)
