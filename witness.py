@@ -4478,6 +4478,15 @@ def is_same_process(host: Host, pid: int, start: int) -> bool | None:
     return process is not None and process.start == start and not process.zombie
 
 
+def read_cwd(pid: int) -> str:
+    """Return a process's working directory.
+
+    Raises:
+        OSError: it is gone, another user's, or this system does not tell.
+    """
+    return os.readlink(f"/proc/{pid}/cwd")
+
+
 def read_argv(host: Host, pid: int) -> tuple | None:
     """Return a process's argv, None where it cannot be read."""
     if not HAS_PROC:
@@ -5374,7 +5383,7 @@ def find_session(rig: Rig, config: Config, name: str, panes) -> tuple:
     own = tuple(pane for pane in panes if pane.session == session)
     for pane in own:
         try:
-            head, found, rest = os.readlink(f"/proc/{pane.pid}/cwd").rpartition(folder)
+            head, found, rest = read_cwd(pane.pid).rpartition(folder)
             inside = found and rest[:1] in ("", "/")
             if inside and not os.path.samefile(head + folder, os.path.join(rig.polecats, name)):
                 return (), f"session {session} is of {head + folder}; give one rig another session_name or tmux_socket"
@@ -7159,7 +7168,7 @@ class Station:
         self.outcomes = ()
         self.looks = {}
         self.versions = {}
-        self.sink_rests_until = 0.0  # monotonic; escalate_command has just failed
+        self.sink_failed_at = 0.0  # when escalate_command failed last
         self.kept = {}  # bytes of the kept folders by name, as of the latest sweep
         self.spawn_child = None  # kept only to be reaped; whether it lives its lock says
         self.memory = Memory()  # the latest, also while actions are performed
@@ -7394,7 +7403,7 @@ def _perform_nudge(station: Station, action: Nudge) -> Outcome:
 def _call_sink(station: Station, action: SendLetter) -> str:
     """Hand an escalation to escalate_command; return "" or why it did not take it."""
     letter, host = action.letter, station.host
-    if host.mono() < station.sink_rests_until:
+    if 0 <= host.now() - station.sink_failed_at < SEND_RETRY_S[0]:
         return "escalate_command failed a moment ago"  # one that hangs would hold up the tick once a letter
     told = {
         "rig": station.rig.name,
@@ -7413,7 +7422,7 @@ def _call_sink(station: Station, action: SendLetter) -> str:
     command, timeout_s = station.config.escalate_command, station.config.tool_timeout
     ran = host.run(command, timeout_s, stdin=json.dumps(told).encode(), env=words)
     if not ran.ok:
-        station.sink_rests_until = host.mono() + SEND_RETRY_S[0]
+        station.sink_failed_at = host.now()
     return "" if ran.ok else ran.reason()
 
 
