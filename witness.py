@@ -115,6 +115,44 @@ FOLLOW_UPS = 12  # rounds run at once because an action's outcome asks for the n
 AGENTS_KEPT = 8  # foreground commands remembered per instance
 SCREEN_LINES = 20  # last lines of a pane that travel as evidence
 
+# Every kind of event, as `events` prints them, and what it means.
+EVENTS = {
+    "started": "the daemon runs",
+    "stopped": "the daemon ended, and why",
+    "reloaded": "changed settings are in force",
+    "reload-failed": "the changed settings are wrong; the old ones stay in force",
+    "imported": "settings and memory of the first Witness were taken over",
+    "not-imported": "a setting of the first Witness that cannot be",
+    "corrupt": "a file could not be read; it was kept aside and made anew",
+    "degraded": "a tool does not answer; nothing that depends on it is done",
+    "recovered": "a tool answers again; or a retired worker was brought back",
+    "state": "a worker's state has changed, and why",
+    "instance": "a new session has taken a worker's place; everything counts from nothing for it",
+    "nudged": "a worker was reminded, and how that arrived",
+    "progress": "a worker that was stuck makes progress again",
+    "restarted": "a dead worker's agent was started again, or why it could not be",
+    "escalated": "a person is told",
+    "resolved": "what a person was told is over, and why",
+    "letter": "a letter was sent, or which way of sending failed",
+    "unsent": "a letter could not be sent; it is kept and tried again",
+    "mail": "a mail was archived without a consequence, and why",
+    "forwarded": "a mail that needs a mind was handed on",
+    "requested": "a worker's shutdown was asked for",
+    "refused": "its retirement was refused; everything that stands against it",
+    "retired": "it is retired; its commits stay under its ref",
+    "gone": "what was to be retired was gone already",
+    "retirement-failed": "a step of a retirement failed; it goes on from there by itself",
+    "taken-up": "an unfinished retirement was found in git that the memory had lost",
+    "swept": "a kept folder was deleted, or could not be",
+    "spawned": "a worker was started for an issue",
+    "spawn-failed": "a worker could not be started, and why",
+    "released": "an issue was set free, or a hold ended",
+    "closed": "an issue's work is on the default branch; it was closed",
+    "paused": "a person said stop acting",
+    "resumed": "a person said go on",
+    "held": "a person said leave this worker alone",
+}
+
 # Foreground commands that read typed words as their own commands: nothing is ever typed there.
 SHELLS = frozenset("sh bash zsh fish dash ksh mksh ash csh tcsh nu xonsh pwsh".split())
 NEVER_TYPE = SHELLS | frozenset(

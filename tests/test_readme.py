@@ -12,7 +12,7 @@ import sys
 import threading
 
 import pytest
-from tools import kit, settings_table
+from tools import kit, readme_tables
 from tools.kit import ROOT, wait_for
 
 import witness as w
@@ -32,12 +32,51 @@ def table(after: str) -> list:
     """Return the first cells of the first table behind a heading."""
     lines = README[README.index(after) :].splitlines()
     rows = [line for line in lines if line.startswith("| ")]
-    end = next((index for index, line in enumerate(rows) if index and line.startswith("| setting")), len(rows))
-    return [row.split("|")[1].strip() for row in rows[:end] if "---" not in row]
+    return [row.split("|")[1].strip() for row in rows if "---" not in row]
 
 
-def test_settings_table_is_the_codes_own():
-    assert settings_table.put_table(README) == README
+def test_tables_are_the_codes_own():
+    assert readme_tables.put_tables(README) == README
+
+
+def test_every_event_has_its_meaning_and_every_meaning_its_event():
+    source = (ROOT / "witness.py").read_text(encoding="utf-8")
+    told = set(re.findall(r'\.tell\(\s*"([a-z-]+)"', source)) | {"retired", "gone"}  # told by a retirement's result
+    assert told == set(w.EVENTS)
+
+
+def test_files_of_the_state_folder_are_named():
+    table = README[README.index("### Files") : README.index("In git:")]
+    names = [value for name, value in vars(w).items() if name.endswith("_FILE") and value.startswith("witness")]
+    assert len(names) > 10
+    assert [name for name in names if f"`{name}`" not in table] == []
+
+
+def test_keys_that_are_promised_are_there(witness, rig):
+    """The table of keys, held to what the commands print on a rig with one worker and one issue."""
+    rig.add_polecat("alpha", [kit.PYTHON, "-c", "import time; time.sleep(60)"])
+    witness("add", "one", rig=rig)
+    witness("start", rig=rig, env={"WITNESS_INTERVAL": "1"})
+    wait_for(lambda: "polecats" in json.loads(witness("status", "--json", rig=rig).stdout), 10, "the first look")
+    table = README[README.index("### As data") : README.index("### Files")]
+    rows = dict(re.findall(r"^\| (.*?) \| (.*?) \|$", table, re.MULTILINE))
+    calls = {
+        "`status`": ("status",),
+        "`health`": ("health", "--dry-run"),
+        "`explain`": ("explain", "alpha"),
+        "`spawn`": ("spawn", "--explain"),
+        "`issues`": ("issues",),
+        "`doctor`": ("doctor", "--quick"),
+        "`config`": ("config", "get", "interval"),
+        "`mail inbox`": ("mail", "inbox", "mayor/"),
+        "`retired`": ("retired",),
+    }
+    for name, argv in calls.items():
+        data = json.loads(witness(*argv, "--json", rig=rig).stdout)
+        promised = re.findall(r"`(\w+)[^`]*`", rows[name])
+        assert [key for key in promised if key not in data] == [], name
+    worker = json.loads(witness("status", "--json", rig=rig).stdout)["polecats"][0]
+    assert [key for key in re.findall(r"`(\w+)[^`]*`", rows["one of `polecats`"]) if key not in worker] == []
 
 
 def test_states_stand_in_the_order_of_precedence():

@@ -1,0 +1,89 @@
+"""Make the README's tables from the code they describe; `--write` puts them in their places."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import witness  # noqa: E402
+
+
+def table(head: tuple, rows) -> str:
+    """Return a table as Markdown; a bar in a cell is written so that it stays in its cell."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def settings() -> str:
+    """Return a row for each setting in their own order."""
+    rows = []
+    for setting in witness.SETTINGS:
+        default = " ".join(setting.default) if setting.kind == "words" else json.dumps(setting.default).strip('"')
+        unit = f" {setting.unit}" if setting.unit else ""
+        rows.append((f"`{setting.name}`", f"`{default}`{unit}" if default else "(none)", setting.range(), setting.help))
+    return table(("setting", "default", "takes", "what it does"), rows)
+
+
+def usage(name: str) -> str:
+    """Return how a command is written: its own arguments, without those that every command takes."""
+    words = [name]
+    for flags, keywords in witness.COMMANDS[name].arguments:
+        if flags[0].startswith("-"):
+            value = "" if keywords.get("action") == "store_true" else f" {keywords.get('metavar') or '…'}"
+            words.append(f"[{flags[-1] if flags[0] == '-f' else flags[0]}{value}]")
+            continue
+        what = keywords.get("metavar") or "|".join(keywords.get("choices", ())) or flags[0].upper()
+        words.append({"*": f"[{what}…]", "?": f"[{what}]"}.get(keywords.get("nargs"), what))
+    return " ".join(words)
+
+
+def commands() -> str:
+    """Return a row for each command by what it is for."""
+    rows = []
+    for title, names in witness.GROUPS:
+        rows.append((f"**{title}**", ""))
+        rows += [(f"`{usage(name)}`", witness.COMMANDS[name].help) for name in names.split()]
+    return table(("command", "what it does"), rows)
+
+
+def blockers() -> str:
+    """Return a row for each reason that a retirement is refused for."""
+    rows = []
+    for kind, (evidence, remedy, forceable) in witness.BLOCKERS.items():
+        places = {"what": "…", "path": "WORKTREE", "name": "NAME"}
+        forced = "preserved" if forceable else "refused"
+        rows.append((f"`{kind}`", evidence.format(**places), f"`{remedy.format(**places)}`", forced))
+    return table(("reason", "what it says", "what clears it", "with `--force`"), rows)
+
+
+def events() -> str:
+    """Return a row for each kind of event."""
+    return table(("event", "what it means"), [(f"`{kind}`", meaning) for kind, meaning in witness.EVENTS.items()])
+
+
+TABLES = {"commands": commands, "settings": settings, "blockers": blockers, "events": events}
+
+
+def put_tables(text: str) -> str:
+    """Return the README's text with each table between its marks."""
+    for name, make in TABLES.items():
+        begin = f"<!-- {name}: made from witness.py by `python3 tests/tools/readme_tables.py --write` -->"
+        end = f"<!-- end of {name} -->"
+        before, mark, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if not mark or not closed:
+            raise SystemExit(f"README.md lacks {begin} or {end}")
+        text = f"{before}{begin}\n\n{make()}\n\n{end}{after}"
+    return text
+
+
+if __name__ == "__main__":
+    readme = ROOT / "README.md"
+    if "--write" in sys.argv[1:]:
+        readme.write_text(put_tables(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        print("\n\n".join(make() for make in TABLES.values()))
