@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 
 import pytest
@@ -641,3 +642,45 @@ def test_the_next_tick_is_due_after_an_interval_or_when_something_is_scheduled(m
     seen = make_seen(issues=(make_issue(),))
     decision = witness.Decision(memory=Memory(**memory), actions=())
     assert next_deadline(decision, seen, settings(**config)) == T0 + after_s
+
+
+def test_memory_stays_bounded_over_ten_thousand_ticks_of_coming_and_going():
+    """Workers, issues, mails and escalations come and go for three and a half days; what is gone is forgotten."""
+    chance = random.Random(4)
+    world = World(auto_spawn=True, max_workers=3, spawn_delay_ms=0)
+    longest, born = 0, 0
+    for tick in range(10_000):
+        if tick % 7 == 0 and len(world.workers) < 6:
+            born += 1
+            world.add(f"w{born}")
+        for worker in list(world.workers.values()):
+            roll = chance.random()
+            if roll < 0.02 and worker.alive:
+                worker.end()
+            elif roll < 0.05:
+                worker.commits += 1
+                world.ask(worker.name)
+            elif roll < 0.06:
+                worker.blockers = () if worker.blockers else (DIRT,)
+            elif roll < 0.7 and worker.alive:
+                worker.commit().show()
+        if tick % 50 == 0:
+            world.issues = {} if tick % 500 == 0 else world.issues
+            world.queue(f"de-{tick}")
+            world.mail("HELP", sender="demo/somebody")
+        if world.child is not None and chance.random() < 0.3:
+            world.end_child(chance.random() < 0.7, "no such command")
+        world.tick()
+        longest = max(longest, len(world.disk))
+        world.done.clear()
+        world.sent.clear()
+        world.acked.clear()
+        world.events.clear()
+        world.retired.clear()
+    assert born > 100
+    assert longest < 60_000  # bytes; a rig of six workers and ten issues, all of them in trouble
+    world.workers, world.issues, world.child = {}, {}, None
+    world.wait(2 * HOUR)
+    memory = world.memory
+    assert (memory.polecats, memory.requests, memory.retirements, memory.issues) == ({}, {}, {}, {})
+    assert (memory.escalations, memory.pending, memory.spawned_issues, memory.spawn) == ({}, {}, (), None)
