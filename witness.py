@@ -7817,12 +7817,16 @@ class Loop:
         self.watch_mailbox()
         gap, rounds = False, 0
         while not self.stopping:
+            mono, now = host.mono(), host.now()
             more, due_at = self._tick(gap)
             if self.stopping:
                 break
+            # Both clocks show a slow tick; a suspend or a clock set anew within it shows on one of them only.
+            jump_s = (host.now() - now) - (host.mono() - mono)
             rounds = rounds + 1 if more else 0
             wait_s = 0.0 if more and rounds <= FOLLOW_UPS else max(0.05, due_at - host.now())
             gap = self._wait(min(wait_s, self._longest_wait_s()))
+            gap = gap or jump_s < -2 or jump_s > max(2 * station.config.interval, 10)
         self.notify("STOPPING=1")
         if self.lost:
             print(f"{rfc3339(host.now())} stopped: {self.stopping}", file=sys.stderr, flush=True)

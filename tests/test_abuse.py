@@ -108,9 +108,6 @@ def pid_files(bystander):
     began = kit.start_time(bystander.pid)
     return {
         "recycled": json.dumps({"pid": bystander.pid, "start_time": began - 1}).encode(),
-        "no start time": json.dumps({"pid": bystander.pid}).encode(),
-        "start time as text": json.dumps({"pid": bystander.pid, "start_time": str(began)}).encode(),
-        "start time true": json.dumps({"pid": bystander.pid, "start_time": True}).encode(),
         "bare number": b"%d\n" % bystander.pid,
         "empty": b"",
         "binary": b"\0\xff\xfe" * 50,
@@ -755,6 +752,34 @@ def test_spawn_under_way_gets_its_whole_time_after_a_gap(rig):
         os.close(fd)
 
 
+@pytest.mark.parametrize(
+    ("wall_s", "slow_s", "gap"), [(100, 0, True), (-60, 0, True), (100, 100, False), (0, 0, False)]
+)
+def test_clock_set_anew_within_a_tick_is_a_gap_and_a_slow_tick_is_none(rig, monkeypatch, wall_s, slow_s, gap):
+    """A host that was suspended during a long retirement had all its workers looked at as stuck."""
+    host = FullDisk()
+    station = stand.make_station(rig, host)
+    fd = w.take_lock(station.store.path("witness.lock"))
+    loop = w.Loop(station, fd, station.store.read_config, [].append)
+    real, gaps = host.mono, []
+
+    def tick(after_gap):
+        gaps.append(after_gap)
+        loop.stopping = "enough" if len(gaps) == 3 else ""
+        if len(gaps) == 1:
+            host.ahead_s += wall_s
+            monkeypatch.setattr(host, "mono", lambda: real() + slow_s)
+        return False, host.now()
+
+    monkeypatch.setattr(loop, "_tick", tick)
+    monkeypatch.setattr(loop, "_wait", lambda _: False)
+    try:
+        loop.run()
+    finally:
+        os.close(fd)
+    assert gaps == [False, gap, False]
+
+
 def test_worker_born_under_a_clock_that_ran_ahead_may_ask_for_shutdown(rig):
     """Its every request was older than itself, and archived as stale."""
     rig.add_polecat("alpha", SLEEP)
@@ -767,3 +792,80 @@ def test_worker_born_under_a_clock_that_ran_ahead_may_ask_for_shutdown(rig):
     os.utime(letter, (host.now(), host.now()))
     stand.run_rounds(station, 3)
     assert ("refused", "alpha") in stand.events(station)
+
+
+LONG_STOP_S = 11.0
+"""Longer than what counts as a gap at an interval of 1 s: the greater of two intervals and 10 s."""
+
+
+def wait_until_idle(one):
+    """Wait until a daemon is between two ticks: it has no child and sleeps in its wait."""
+
+    def sleeps():
+        return Path(f"/proc/{one.pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"S"
+
+    wait_for(lambda: kit.tree(one.pid) == [one] and sleeps(), 5, "the wait between two ticks")
+
+
+SPEAK_UNTIL = "import os, sys, time\nwhile True: os.path.exists(sys.argv[1]) or print(1, flush=True); time.sleep(0.2)"
+
+
+def test_daemon_that_was_stopped_for_long_does_nothing_that_a_timer_causes_in_its_first_tick(rig, start, tmp):
+    """As after a suspend: the worker stood still as long, and is not called stuck for it."""
+    rig.add_polecat("alpha", [kit.PYTHON, "-c", SPEAK_UNTIL, str(tmp / "quiet")])
+    one = start(WITNESS_STUCK_AFTER="3", WITNESS_NUDGE_WAIT="1", WITNESS_NUDGE_VIA="mail")
+    wait_for_tick(rig)
+    wait_until_idle(one)
+    os.kill(one.pid, signal.SIGSTOP)
+    try:
+        (tmp / "quiet").touch()
+        began, before = time.monotonic(), view(rig)
+        wait_for(lambda: time.monotonic() - began > LONG_STOP_S, 20, "the time of the stop to pass")
+        assert view(rig) == before
+    finally:
+        os.kill(one.pid, signal.SIGCONT)
+    wait_for_tick(rig, before)
+    assert worker(rig, "alpha")["state"] == "working"
+    assert mails(rig, "demo.alpha") == []
+    wait_for(lambda: mails(rig, "demo.alpha"), 20, "the timers to run again")  # for it goes on standing still
+    assert kit.is_alive(one)
+    assert "Traceback" not in log(rig)
+
+
+def test_daemon_survives_a_clock_set_forth_and_back_under_it(witness, rig, tmp):
+    """The same with a real clock: libfaketime shows the daemon the time that a file says."""
+    faketime = shutil.which("faketime")
+    if not faketime:
+        pytest.skip("faketime is not installed; the clock of a host in this process stands for it")
+    # From 3.11 on Python sleeps by clock_nanosleep, and libfaketime (0.9.10) lets that fail once the clock was set.
+    old = next((path for version, path in kit.pythons().items() if version in ("3.9", "3.10")), None)
+    if not old:
+        pytest.skip("no Python 3.9 or 3.10 is here; a newer one cannot sleep under libfaketime")
+    clock = tmp / "clock"
+    clock.write_text("+0d\n")
+    rig.add_polecat("alpha", stand.SPEAK)
+    library = subprocess.run(
+        [faketime, "+0d", "printenv", "LD_PRELOAD"], capture_output=True, text=True, check=True, timeout=20
+    ).stdout.strip()
+    env = {
+        "LD_PRELOAD": library,
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+        "FAKE_UTIME": "0",
+    }
+    assert witness("--version", python=old).status == 0  # unpacked before, which sets times of files
+    assert witness("start", rig=rig, env={**FAST, **env}, python=old).status == 0
+    one = rig.daemon()
+    for shift in ("+400d", "-400d", "+0d"):
+        before = wait_for_tick(rig)
+        clock.write_text(f"{shift}\n")
+        os.kill(one.pid, signal.SIGUSR1)
+        wait_for_tick(rig, before)
+        wait_for_rounds(one, 2)
+        assert worker(rig, "alpha")["state"] == "working"
+    assert kit.is_alive(one)
+    assert mails(rig, "mayor") == mails(rig, "demo.alpha") == []
+    assert "Traceback" not in log(rig)
+    assert witness("stop", rig=rig).status == 0
