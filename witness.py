@@ -12,11 +12,10 @@ The house, bottom-up; a room uses only what stands above it (`./build.sh map` pr
   judging     health · draft · alerts · ladder · retire · fate · spawn · requests · decide
   telling     report · explain · render · screen · units
   ----------  the line: above it nothing touches the outside, the clock or chance; below it nothing decides
-  hands       host · processes · ground · store · git · tmux · tools · queue · mailbox · quiesce · inspect · rescue ·
-              removal · trash · retirement · recover · spawner
-  running     observe · perform · loop · rehearsal · daemon · desk
-  front door  worker · person · service · look · doctor ·
-              commands · cli
+  hands       host · processes · ground · store · git · tmux · tools · queue · mailbox · quiesce · contents · inspect ·
+              rescue · removal · trash · retirement · recover · spawner
+  running     observe · typing · perform · loop · rehearsal · daemon · desk
+  front door  worker · person · service · look · doctor · commands · cli
 
 The loop (rooms `loop` and `decide`):
 
@@ -147,6 +146,7 @@ EVENTS = {
     "spawned": "a worker was started for an issue",
     "spawn-failed": "a worker could not be started, and why",
     "released": "an issue was set free, or a hold ended",
+    "unclosed": "an issue's work is on the default branch, but the issue could not be closed",
     "closed": "an issue's work is on the default branch; it was closed",
     "paused": "a person said stop acting",
     "resumed": "a person said go on",
@@ -498,6 +498,7 @@ def find_misfits(config: Config) -> list:
 
 # Patterns are text all over this file: `re` keeps what it has compiled, and a start that needs none pays for none.
 POLECAT_NAME = r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+RETIREMENT_ID = POLECAT_NAME + r"/\d{8}T\d{6}Z"
 ISSUE_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 LOOKS_SECRET = (
     r"(?i)((?:api[_-]?key|token|secret|passw(?:or)?d|authorization|bearer)[\"']?(?:\s*[:=]\s*|\s+)[\"']?"
@@ -972,6 +973,7 @@ class Retirement(Value):
     committed: bool = False
     branch_result: str = ""  # deleted or kept
     branch_reason: str = ""
+    idle: bool = False  # no commit since the spawn: its own reflog says so
     error: str = ""
     tries: int = 0  # how often it failed so far
     next_at: float = 0.0
@@ -1427,6 +1429,23 @@ def is_interactive_shell(argv) -> bool:
         if word in takes_value:
             next(words, "")
         elif word.startswith("--command") or re.match(r"[^+-]|[+-](?!-).*c", word):
+            return False
+    return True
+
+
+# What git notes of HEAD where a worktree makes nothing of its own: it only goes elsewhere.
+IDLE_MOVE = (
+    rb"(?:checkout|reset|switch|restore|clone|branch): .*|initial pull|"
+    rb"(?:pull|merge)\b[^:]*: Fast-forward|.*\((?:start|finish|abort)\):.*|worktree: .*"
+)
+
+
+def says_idle(reflog: bytes) -> bool:
+    """Tell whether a worktree's own log of HEAD knows no commit that was made in it; what it does not know is one."""
+    for line in reflog.splitlines():
+        about, _, said = line.partition(b"\t")
+        names = about.split(b" ", 2)[:2]
+        if len(names) == 2 and names[0] != names[1] and said and not re.fullmatch(IDLE_MOVE, said):
             return False
     return True
 
@@ -2502,6 +2521,12 @@ BLOCKERS = {
     "process": ("a process inside is not the worker's: {what}", "end it, or let it leave {path}", False),
     "attached": ("a person is looking at its session: {what}", "detach from it (prefix d)", False),
     "mirror": ("a fetch would delete our rescue refs: {what}", "git config --add {what} '^refs/witness/*'", False),
+    "elsewhere": (
+        "it lies on another file system than the state folder, and could not be moved there: {what}",
+        "put polecats/ and the state folder on one file system",
+        False,
+    ),
+    "held": ("a person said stop: {what}", "witness release {name}, or witness resume", False),
     "look": ("could not be looked at: {what}", "see that git and tmux work in {path}, then ask again", False),
 }
 
@@ -2996,6 +3021,8 @@ def _stopped(draft: Draft, name: str) -> str:
     for port in ("tmux", "git"):
         if draft.seen.ports.get(port, Port()).state == UNKNOWN:
             return f"{port} does not answer"
+    if draft.seen.claims is None:
+        return "the claims cannot be read"  # then nobody knows which issue it hands over
     sighting = draft.seen.sightings.get(name)
     if sighting is not None and (sighting.session == UNKNOWN or sighting.process_lives):
         return "its session is not known"
@@ -5095,6 +5122,9 @@ class Store:
 GIT_TRUE_LOOK = (
     "-c core.hooksPath=/dev/null -c core.fsmonitor=false -c core.untrackedCache=false -c core.fileMode=true"
     " -c core.trustctime=true -c core.checkStat=default -c status.showUntrackedFiles=all -c core.quotePath=false"
+    " -c core.ignoreCase=false"
+    # A fetch that goes on into submodules looks for their folders from where it was called: from /, and /lib is a link.
+    " -c submodule.recurse=false -c fetch.recurseSubmodules=false -c push.recurseSubmodules=no"
 ).split()
 GIT_NO_UPKEEP = "-c gc.auto=0 -c maintenance.auto=false".split()
 GIT_NOBODY = {
@@ -5103,6 +5133,7 @@ GIT_NOBODY = {
     "GIT_COMMITTER_NAME": "witness",
     "GIT_COMMITTER_EMAIL": "witness@localhost",
 }
+DURABLY = "-c core.fsync=all -c core.fsyncMethod=fsync".split()  # for what must outlive a power cut
 GIT_LIST_BYTES = 64 << 20  # of a list of paths: 60,000 ignored files are 5 MB
 ZERO = "0" * 40
 
@@ -5271,9 +5302,9 @@ def changed_files(git: Git, tree: Worktree) -> tuple:
     return paths, _newest(tree.path, paths)
 
 
-def list_refs(git: Git, prefix: str) -> list:
-    """Return (ref, object name) of every ref below a prefix."""
-    out = git.ask(None, "for-each-ref", "--format=%(refname) %(objectname)", prefix)
+def list_refs(git: Git, prefix: str, tree: Worktree | None = None) -> list:
+    """Return (ref, object name) of every ref below a prefix, of the base repository or as seen from a worktree."""
+    out = git.ask(tree, "for-each-ref", "--format=%(refname) %(objectname)", prefix)
     return [tuple(os.fsdecode(line).rsplit(" ", 1)) for line in out.splitlines()]
 
 
@@ -5744,17 +5775,43 @@ def is_open(path: str) -> bool:
     return False
 
 
+def _stands_below(place: str, top) -> bool:
+    """Tell whether a folder is another or lies below it, by device and inode on the way up.
+
+    A place in another mount namespace has another name there.
+    """
+    fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while True:
+            here = os.fstat(fd)
+            if os.path.samestat(here, top):
+                return True
+            above = os.open("..", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
+            os.close(fd)
+            fd = above
+            if os.path.samestat(os.fstat(fd), here):
+                return False
+    finally:
+        os.close(fd)
+
+
 def _is_inside(pid: int, top: str) -> bool:
     """Tell whether a process stands in a folder: working directory, root, or an open file of it."""
     places = [f"/proc/{pid}/cwd", f"/proc/{pid}/root"]
     places += [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
+    elsewhere = not os.path.samestat(os.stat(f"/proc/{pid}/ns/mnt"), os.stat("/proc/self/ns/mnt"))
+    about = os.stat(top) if elsewhere else None
     for place in places:
         try:
             target = os.readlink(place)
-        except FileNotFoundError:
+            if target == top or target.startswith(top + os.sep):
+                return True
+            if elsewhere and target.startswith("/"):
+                there = place if os.path.isdir(place) else f"/proc/{pid}/root{os.path.dirname(target)}"
+                if _stands_below(there, about):
+                    return True
+        except OSError:
             continue
-        if target == top or target.startswith(top + os.sep):
-            return True
     return False
 
 
@@ -5866,8 +5923,20 @@ def quiesce(tools: Tools, retirement: Retirement, path: str) -> str:
 
 
 # ====================================================================================================
-# room: inspect — everything that could be lost with one worktree; a look that fails is a finding too
+# room: contents — what lies in a worktree, flags, filters and submodules seen through
 # ====================================================================================================
+
+
+NAMED_OBJECT = rb"(?<![0-9a-f])(?:[0-9a-f]{40}|[0-9a-f]{64})(?![0-9a-f])"
+
+
+def read_names(path: str) -> set:
+    """Return every object name that a file of git's holds; line by line, for a reflog may be of any length."""
+    try:
+        with open(path, "rb") as file:
+            return {name.decode() for line in file for name in re.findall(NAMED_OBJECT, line)}
+    except FileNotFoundError:
+        return set()
 
 
 def hash_files(git: Git, tree: Worktree, paths, write: bool = False) -> dict:
@@ -5876,20 +5945,22 @@ def hash_files(git: Git, tree: Worktree, paths, write: bool = False) -> dict:
     Raises:
         ToolError: one of them cannot be read.
     """
-    names, plain, extra = {}, [], ["-w"] if write else []
+    names, plain, extra, durably = {}, [], ["-w"] if write else [], DURABLY if write else []
     for path in paths:
         full = os.path.join(tree.path, path)
         if os.path.islink(full):
             words, stdin = ["--stdin"], os.fsencode(os.readlink(full))
-        elif "\n" in path:  # --stdin-paths takes one path a line
+        elif "\n" in path or path.startswith('"') or path.endswith("\r"):
+            # --stdin-paths takes one path a line, unquotes it and cuts its end: `"a"` would be read as `a`.
             words, stdin = ["--no-filters", "--", path], b""
         else:
             plain.append(path)
             continue
-        names[path] = git.ask(tree, "hash-object", *extra, "-t", "blob", *words, stdin=stdin).decode().strip()
+        out = git.ask(tree, *durably, "hash-object", *extra, "-t", "blob", *words, stdin=stdin)
+        names[path] = out.decode().strip()
     if plain:
         listed = "".join(path + "\n" for path in plain)
-        out = git.ask(tree, "hash-object", *extra, "--no-filters", "--stdin-paths", stdin=os.fsencode(listed))
+        out = git.ask(tree, *durably, "hash-object", *extra, "--no-filters", "--stdin-paths", stdin=os.fsencode(listed))
         names.update(zip(plain, out.decode().split()))
     return names
 
@@ -5901,24 +5972,6 @@ def list_status(git: Git, tree: Worktree, submodules: bool = True) -> list:
     """
     ignore = "none" if submodules else "all"
     return parse_status(git.ask(tree, "status", "--porcelain=v2", "-z", "-uall", f"--ignore-submodules={ignore}"))
-
-
-def _find_dirt(tools: Tools, retirement: Retirement, tree: Worktree) -> list:
-    entries = list_status(tools.git, tree, submodules=tree.path == retirement.path)
-    born = dict(retirement.birth)
-    same = [
-        path
-        for kind, path in entries
-        if kind == "1" and path in born and os.path.lexists(os.path.join(tree.path, path))
-    ]
-    now = hash_files(tools.git, tree, same)
-    found = []
-    for kind, path in entries:
-        if kind == "?" and path not in tools.config.provisioned:
-            found.append(Finding(kind="untracked", what=path))
-        elif kind != "?" and not (path in now and now[path] == born[path]):
-            found.append(Finding(kind="modified", what=path))
-    return found
 
 
 def list_index(git: Git, tree: Worktree) -> list:
@@ -5944,23 +5997,114 @@ def list_hidden(git: Git, tree: Worktree) -> list:
     return [path for path, name in now.items() if index.get(path) != name]
 
 
-def _find_hidden(tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
-    return [Finding(kind="hidden", what=path) for path in list_hidden(tools.git, tree)]
-
-
 def list_ignored(git: Git, tree: Worktree) -> list:
     """Return every ignored file; `status --ignored` would show only `local/` for `local/x/.env`."""
     out = git.ask(tree, "ls-files", "-o", "-i", "--exclude-standard", "-z")
     return [os.fsdecode(path) for path in out.split(b"\0") if path]
 
 
+def list_submodules(git: Git, tree: Worktree) -> list:
+    """Return the paths that the index knows as submodules, checked out or not."""
+    return [path for mode, _, _, path in list_index(git, tree) if mode == "160000"]
+
+
+def list_strays(git: Git, tree: Worktree) -> list:
+    """Return the files in the folders of submodules that are not checked out: git shows them nowhere."""
+    found = []
+    for path in list_submodules(git, tree):
+        top = os.path.join(tree.path, path)
+        if os.path.islink(top) or os.path.lexists(os.path.join(top, ".git")):
+            continue
+        for folder, folders, files in os.walk(top):
+            links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+            found += [os.path.relpath(os.path.join(folder, name), tree.path) for name in (*files, *links)]
+    return found
+
+
+def list_populated(tools: Tools, retirement: Retirement, tree: Worktree, inside: str = "") -> list:
+    """Return (path, itself as a worktree, the commit it should be at) of each submodule that is checked out.
+
+    Its .git file names its folder from where the worktree stood, also after the worktree was moved. One within
+    another comes right after it.
+    """
+    found = []
+    for mode, commit, _, path in list_index(tools.git, tree):
+        gitfile = os.path.join(tree.path, path, ".git")
+        if mode != "160000" or not os.path.lexists(gitfile):
+            continue
+        whole = os.path.join(inside, path)
+        named = parse_gitfile(tools.host.read(gitfile, 65536) or b"")
+        if named is None:
+            raise ToolError(f"{whole}/.git cannot be read")
+        admin = os.path.normpath(os.path.join(retirement.path, whole, named))
+        sub = Worktree(name=tree.name, path=os.path.join(tree.path, path), admin=admin)
+        found += [(whole, sub, commit), *list_populated(tools, retirement, sub, whole)]
+    return found
+
+
+def list_modules(tree: Worktree) -> list:
+    """Return (name, git dir) of every submodule whose repository is in the admin folder, checked out or not."""
+    found, top = [], os.path.join(tree.admin, "modules")
+    for folder, folders, files in os.walk(top):
+        if "HEAD" in files and {"objects", "refs"} <= set(folders):
+            found.append((os.path.relpath(folder, top), folder))
+            folders[:] = [name for name in folders if name == "modules"]  # of a submodule within this one
+    return found
+
+
+def list_module_tips(git: Git, module: str) -> tuple:
+    """Return ({commit that no remote of a submodule's repository has: a ref that names it, or ""}, is it shallow).
+
+    Its branches, HEAD, stashes, and what its reflogs name.
+    """
+    sub = Worktree(name="", path=module, admin=module)
+    refs = {name: ref for ref, name in list_refs(git, "refs/", sub) if not ref.startswith("refs/remotes/")}
+    named = set(refs)
+    for folder, _, files in os.walk(os.path.join(module, "logs")):
+        for name in files:
+            named |= read_names(os.path.join(folder, name))
+    named |= read_names(os.path.join(module, "HEAD"))
+    asked = "".join(f"{name}^{{commit}}\n" for name in sorted(named - {ZERO})).encode()
+    rows = git.ask(sub, "cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=asked).decode().splitlines()
+    commits = {row.split()[0] for row in rows if row.endswith(" commit")}
+    if not commits:
+        return {}, False
+    listed = "".join(f"{name}\n" for name in sorted(commits)).encode()
+    own = set(git.ask(sub, "rev-list", "--stdin", "--not", "--remotes", stdin=listed).decode().split())
+    tips = {name: refs.get(name, "") for name in sorted(commits & own)}
+    return tips, os.path.lexists(os.path.join(module, "shallow"))
+
+
+# ====================================================================================================
+# room: inspect — everything that could be lost with one worktree; a look that fails is a finding too
+# ====================================================================================================
+
+
+def _find_dirt(tools: Tools, retirement: Retirement, tree: Worktree) -> list:
+    entries = list_status(tools.git, tree, submodules=tree.path == retirement.path)
+    born = dict(retirement.birth)
+    same = [
+        path
+        for kind, path in entries
+        if kind == "1" and path in born and os.path.lexists(os.path.join(tree.path, path))
+    ]
+    now = hash_files(tools.git, tree, same)
+    found = [Finding(kind="untracked", what=path) for path in list_strays(tools.git, tree)]
+    for kind, path in entries:
+        if kind == "?" and path not in tools.config.provisioned:
+            found.append(Finding(kind="untracked", what=path))
+        elif kind != "?" and not (path in now and now[path] == born[path]):
+            found.append(Finding(kind="modified", what=path))
+    return found
+
+
+def _find_hidden(tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
+    return [Finding(kind="hidden", what=path) for path in list_hidden(tools.git, tree)]
+
+
 def _find_precious(tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
     paths = list_ignored(tools.git, tree)
     return [Finding(kind="precious", what=path) for path in paths if is_precious(path, tools.config.precious)]
-
-
-def _list_submodules(git: Git, tree: Worktree) -> list:
-    return [path for mode, _, _, path in list_index(git, tree) if mode == "160000"]
 
 
 def _list_mounts(top: str) -> list:
@@ -5976,7 +6120,7 @@ def _list_mounts(top: str) -> list:
 
 
 def _find_nested(tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
-    known = set(_list_submodules(tools.git, tree))
+    known = set(list_submodules(tools.git, tree))
     found = [Finding(kind="mount", what=path) for path in _list_mounts(tree.path)]
 
     def fail(error: OSError) -> None:
@@ -5984,14 +6128,19 @@ def _find_nested(tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
 
     for folder, folders, files in os.walk(tree.path, onerror=fail):
         inside = os.path.relpath(folder, tree.path)
-        if inside in known:
-            folders[:] = []
-            continue
         names = {*folders, *files}
+        if inside in known and ".git" in names:
+            folders[:] = []  # it is looked at as a submodule
+            continue
         if inside != os.curdir and (".git" in names or {"HEAD", "objects", "refs"} <= names):
             found.append(Finding(kind="nested", what=inside))
         folders[:] = [one for one in folders if one != ".git" and not os.path.islink(os.path.join(folder, one))]
     return found
+
+
+def _find_elsewhere(tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
+    same = os.lstat(tree.path).st_dev == os.stat(tools.rig.state).st_dev
+    return [] if same else [Finding(kind="elsewhere", what=tree.path)]
 
 
 def _find_alternate(tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
@@ -6077,40 +6226,26 @@ def _find_loose_head(tools: Tools, _retirement: Retirement, tree: Worktree) -> l
     return [Finding(kind="detached", what=loose[:12])] if loose else []
 
 
-def list_populated(tools: Tools, retirement: Retirement, tree: Worktree) -> list:
-    """Return (path, itself as a worktree) of each submodule that is checked out.
-
-    Its .git file names its folder from where the worktree stood, also after the worktree was moved.
-    """
-    found = []
-    for path in _list_submodules(tools.git, tree):
-        gitfile = os.path.join(tree.path, path, ".git")
-        if not os.path.lexists(gitfile):
-            continue
-        named = parse_gitfile(tools.host.read(gitfile, 65536) or b"")
-        if named is None:
-            raise ToolError(f"{path}/.git cannot be read")
-        admin = os.path.normpath(os.path.join(retirement.path, path, named))
-        found.append((path, Worktree(name=tree.name, path=os.path.join(tree.path, path), admin=admin)))
-    return found
-
-
 def _find_submodules(tools: Tools, retirement: Retirement, tree: Worktree) -> list:
     git, found = tools.git, []
     if not os.path.lexists(os.path.join(tree.path, ".gitmodules")):
-        found += [Finding(kind="gitlink", what=path) for path in _list_submodules(git, tree)]
-    names = {path: name for mode, name, _, path in list_index(git, tree) if mode == "160000"}
-    for path, sub in list_populated(tools, retirement, tree):
+        found += [Finding(kind="gitlink", what=path) for path in list_submodules(git, tree)]
+    for path, sub, wanted in list_populated(tools, retirement, tree):
         paused = [word for name, word in PAUSED.items() if os.path.lexists(os.path.join(sub.admin, name))]
+        unmoved = tree.path == retirement.path
         work = {
             "unpushed commits": git.line(sub, "rev-list", "-n1", "HEAD", "--branches", "--not", "--remotes"),
-            "changes": list_status(git, sub) or list_hidden(git, sub),
-            "another commit than the worktree names": git.line(sub, "rev-parse", "HEAD") not in names.get(path, ()),
+            "changes": list_status(git, sub, submodules=unmoved) or list_hidden(git, sub) or list_strays(git, sub),
+            "another commit than the worktree names": git.line(sub, "rev-parse", "HEAD") != wanted,
             "precious files": [one for one in list_ignored(git, sub) if is_precious(one, tools.config.precious)],
             "a stash": git.value(sub, "rev-parse", "--verify", "--quiet", "refs/stash"),
             f"an unfinished {''.join(paused[:1])}": paused,
         }
         found += [Finding(kind="submodule", what=f"{path}: {word}") for word, there in work.items() if there]
+    for name, module in list_modules(tree):
+        tips, shallow = list_module_tips(git, module)
+        if tips and shallow:  # it cannot be fetched from without making the rig's own repository shallow
+            found.append(Finding(kind="submodule", what=f"{name}: commits of its own in a shallow clone"))
     return found
 
 
@@ -6122,7 +6257,8 @@ def _find_strangers(tools: Tools, retirement: Retirement, tree: Worktree) -> lis
     ]
 
 
-def _find_persons(tools: Tools, retirement: Retirement, _tree: Worktree) -> list:
+def find_persons(tools: Tools, retirement: Retirement, _tree: Worktree | None = None) -> list:
+    """Return a finding where a person looks at the worker's session."""
     pane = find_pane(tools, retirement)
     if pane is None or not pane.attached:
         return []
@@ -6148,6 +6284,7 @@ LOOKS = (
     ("hidden files", _find_hidden),
     ("ignored files", _find_precious),
     ("folders inside", _find_nested),
+    ("file systems", _find_elsewhere),
     ("alternates", _find_alternate),
     ("stashes", _find_stashes),
     ("unfinished operations", _find_paused),
@@ -6155,7 +6292,7 @@ LOOKS = (
     ("HEAD", _find_loose_head),
     ("submodules", _find_submodules),
     ("processes", _find_strangers),
-    ("clients", _find_persons),
+    ("clients", find_persons),
     ("fetch refspecs", _find_mirrors),
 )
 
@@ -6183,33 +6320,20 @@ def read_birth(git: Git, tree: Worktree) -> list:
 # room: rescue — one commit that reaches all that only this worktree could reach
 # ====================================================================================================
 
-NAMED_OBJECT = rb"(?<![0-9a-f])(?:[0-9a-f]{40}|[0-9a-f]{64})(?![0-9a-f])"
-DURABLY = "-c core.fsync=all -c core.fsyncMethod=fsync".split()
-
-
-def _read_names(path: str) -> set:
-    try:
-        with open(path, "rb") as file:
-            return {name.decode() for name in re.findall(NAMED_OBJECT, file.read(OUTPUT_LIMIT_BYTES))}
-    except FileNotFoundError:
-        return set()
-
 
 def find_rescue_tips(tools: Tools, retirement: Retirement, tree: Worktree) -> tuple:
     """Return the commits that only the admin folder, the branch's reflog or a stash names, the newest of each line."""
     git = tools.git
     named = set()
-    for folder, _, files in os.walk(tree.admin):
-        inside = os.path.relpath(folder, tree.admin).split(os.sep)[0]
+    for folder, folders, files in os.walk(tree.admin):
+        folders[:] = [one for one in folders if one != "modules"]  # objects of submodules, see keep_submodules
         for name in files:
-            if (
-                inside in ("logs", "refs", "rebase-merge", "rebase-apply", "sequencer")
-                or name == "HEAD"
-                or (inside == os.curdir and name.endswith("_HEAD"))
-            ):
-                named |= _read_names(os.path.join(folder, name))
+            path = os.path.join(folder, name)
+            # Whatever names an object: HEAD, logs, *_HEAD, MERGE_AUTOSTASH, the files of a rebase. An index is no text.
+            if stat.S_ISREG(os.lstat(path).st_mode) and not name.startswith(("index", "sharedindex")):
+                named |= read_names(path)
     if retirement.branch:
-        named |= _read_names(os.path.join(tools.rig.common, "logs", "refs", "heads", retirement.branch))
+        named |= read_names(os.path.join(tools.rig.common, "logs", "refs", "heads", retirement.branch))
     named |= {name for name, _ in list_stashes(git, tree, 0.0)}
     named.discard(ZERO)
     asked = "".join(f"{name}^{{commit}}\n" for name in sorted(named)).encode()
@@ -6228,21 +6352,23 @@ def find_rescue_tips(tools: Tools, retirement: Retirement, tree: Worktree) -> tu
 def list_differing(tools: Tools, tree: Worktree) -> tuple:
     """Return (files whose bytes may differ from HEAD's blob, deleted paths), filters and flags seen through."""
     git = tools.git
-    listed = {path for _, path in list_status(git, tree, submodules=False)} | set(list_hidden(git, tree))
+    status = list_status(git, tree, submodules=False)
+    listed = {path for _, path in status} | set(list_hidden(git, tree)) | set(list_strays(git, tree))
     tracked = [path for mode, _, stage, path in list_index(git, tree) if stage == 0 and mode != "160000"]
     asked = "".join(path + "\0" for path in tracked)
     out = git.ask(tree, "check-attr", "-z", "--stdin", "filter", stdin=os.fsencode(asked)).split(b"\0")
     listed |= {
         os.fsdecode(path) for path, value in zip(out[0::3], out[2::3]) if value not in (b"unspecified", b"unset")
     }
-    paths = sorted(listed)
-    there = [path for path in paths if os.path.lexists(os.path.join(tree.path, path))]
-    deleted = [path for path in paths if path not in set(there)]
-    return [
-        path
-        for path in there
-        if not os.path.isdir(os.path.join(tree.path, path)) or os.path.islink(os.path.join(tree.path, path))
-    ], deleted
+    changed = {path for kind, path in status if kind != "?"}
+    there, deleted = [], []
+    for path in sorted(listed):
+        full = os.path.join(tree.path, path)
+        if os.path.isdir(full) and not os.path.islink(full):
+            deleted += [path] if path in changed else []  # a folder has taken the file's place
+        else:
+            (there if os.path.lexists(full) else deleted).append(path)
+    return there, deleted
 
 
 def save_precious(tools: Tools, retirement: Retirement, tree: Worktree, paths) -> list:
@@ -6263,7 +6389,7 @@ def _write_blobs(tools: Tools, tree: Worktree, contents) -> list:
     """Write (place in the tree, content) as blobs, as lines of an index."""
     lines = []
     for place, content in contents:
-        name = tools.git.change(tree, "hash-object", "-w", "--stdin", stdin=content).decode().strip()
+        name = tools.git.change(tree, *DURABLY, "hash-object", "-w", "--stdin", stdin=content).decode().strip()
         lines.append((place, "100644", name))
     return lines
 
@@ -6291,8 +6417,14 @@ def _list_staged(git: Git, tree: Worktree) -> list:
     ]
 
 
-def list_late(tools: Tools, retirement: Retirement, tree: Worktree) -> list:
-    """Return the ignored files that changed since the retirement began, and what editors left unsaved."""
+LATE_BYTES = 64 << 20  # of ignored files that changed since; a build that still runs can write gigabytes
+
+
+def list_late(tools: Tools, retirement: Retirement, tree: Worktree) -> tuple:
+    """Return (the ignored files that changed since the retirement began and what editors left unsaved, those left out).
+
+    Swap files first, then the smallest; what is more than LATE_BYTES stays in the kept folder alone.
+    """
     found = []
     for path in list_ignored(tools.git, tree):
         try:
@@ -6300,15 +6432,20 @@ def list_late(tools: Tools, retirement: Retirement, tree: Worktree) -> list:
         except OSError:
             continue
         if stat.S_ISREG(about.st_mode) and (about.st_mtime >= retirement.at or is_swap_file(path)):
-            found.append(path)
-    return found
+            found.append((not is_swap_file(path), about.st_size, path))
+    taken, left, room = [], [], LATE_BYTES
+    for _, size, path in sorted(found):
+        room -= size
+        (taken if room >= 0 else left).append(path)
+    return taken, left
 
 
 def _write_tree(tools: Tools, retirement: Retirement, tree: Worktree, committed: bool) -> str:
     """Write files/, index/<stage>/, admin/ and meta.json as one tree and return its name."""
     git, host = tools.git, tools.host
     paths, deleted = list_differing(tools, tree)
-    paths = sorted({*paths, *list_late(tools, retirement, tree)})
+    late, left = list_late(tools, retirement, tree)
+    paths = sorted({*paths, *late})
     precious = [path for path in [*paths, *list_ignored(git, tree)] if is_precious(path, tools.config.precious)]
     saved = save_precious(tools, retirement, tree, sorted(set(precious)))
     paths = [path for path in paths if path not in set(saved)]
@@ -6332,45 +6469,52 @@ def _write_tree(tools: Tools, retirement: Retirement, tree: Worktree, committed:
         "deleted": deleted,
         "modes": modes,
         "precious": saved,
+        "left": left,  # in the kept folder alone
     }
     contents = [("meta.json", (json.dumps(meta, sort_keys=True) + "\n").encode("utf-8", "surrogateescape"))]
     for folder, folders, files in os.walk(tree.admin):
         folders[:] = [one for one in folders if one != "modules"]  # submodules are fetched, see keep_submodules
         for name in files:
             full = os.path.join(folder, name)
-            content = host.read(full, 1 << 30)
+            # A socket of an fsmonitor, a FIFO: nothing that could be kept.
+            content = host.read(full, 1 << 30) if stat.S_ISREG(os.lstat(full).st_mode) else None
             if content is not None:
                 contents.append(("admin/" + os.path.relpath(full, tree.admin), content))
     rows += _write_blobs(tools, tree, contents)
     listed = b"".join(f"{mode} {name}\t".encode() + os.fsencode(place) + b"\0" for place, mode, name in rows)
-    index = os.path.join(tools.rig.state, "retiring", f"index.{os.getpid()}")
+    # No name that a process of the same pid may have left, in a container that was started anew.
+    index = os.path.join(tools.rig.state, "retiring", f"index.{os.urandom(6).hex()}")
     host.make_folder(os.path.dirname(index))
     try:
-        git.change(tree, "update-index", "-z", "--add", "--index-info", stdin=listed, env={"GIT_INDEX_FILE": index})
-        return git.change(tree, "write-tree", env={"GIT_INDEX_FILE": index}).decode().strip()
+        env = {"GIT_INDEX_FILE": index}
+        git.change(tree, "update-index", "-z", "--add", "--index-info", stdin=listed, env=env)
+        return git.change(tree, *DURABLY, "write-tree", env=env).decode().strip()
     finally:
-        host.remove(index)
+        for left in (index, f"{index}.lock"):
+            host.remove(left)
 
 
 def keep_submodules(tools: Tools, retirement: Retirement, tree: Worktree) -> None:
-    """Fetch refs, HEAD and reflog tips of each submodule to refs of ours: its folder goes with the worktree's entry.
+    """Fetch what only a submodule's repository has to refs of ours: the repository goes with the worktree's entry.
+
+    Those that are not checked out any more, too: `deinit` and a branch without them leave their commits there.
 
     Raises:
         ToolError: one could not be fetched.
     """
-    for path, sub in list_populated(tools, retirement, tree):
-        place = f"{RETIRING_REFS}{retirement.id}-sub/{re.sub(r'[^A-Za-z0-9/_-]+', '_', path)}"
-        named = set()
-        for folder, _, files in os.walk(os.path.join(sub.admin, "logs")):
-            for name in files:
-                named |= _read_names(os.path.join(folder, name))
-        head = tools.git.line(sub, "rev-parse", "HEAD")
-        asked = "".join(f"{name}^{{commit}}\n" for name in sorted({head, *named} - {ZERO})).encode()
-        rows = tools.git.ask(sub, "cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=asked).decode()
-        tips = [row.split()[0] for row in rows.splitlines() if row.endswith(" commit")]
-        specs = [f"+refs/*:{place}/refs/*", *(f"+{tip}:{place}/tips/{tip}" for tip in tips)]
+    git = tools.git
+    for name, module in list_modules(tree):
+        tips, _ = list_module_tips(git, module)
+        if not tips:
+            continue  # its remotes have everything
+        place = f"{RETIRING_REFS}{retirement.id}-sub/{re.sub(r'[^A-Za-z0-9/_-]+', '_', name)}"
         serve = "--upload-pack=git -c uploadpack.allowAnySHA1InWant=true upload-pack"
-        tools.git.change(None, "fetch", "--quiet", "--no-tags", serve, sub.admin, *specs)
+        specs = [f"+{tip}:{place}/tips/{tip}" for tip in tips]
+        specs += [f"+{ref}:{place}/{ref}" for ref in tips.values() if ref]
+        git.change(None, *DURABLY, "fetch", "--quiet", "--no-tags", serve, module, *specs)
+        kept = {ref.rpartition("/")[2] for ref, _ in list_refs(git, f"{place}/tips/")}
+        if set(tips) - kept:  # a fetch may refuse a ref and exit 0 all the same
+            raise ToolError(f"commits of the submodule {name} could not be fetched")
 
 
 def preserve(tools: Tools, retirement: Retirement, tree: Worktree, committed: bool = False) -> str:
@@ -6671,9 +6815,9 @@ class RefusedError(Exception):
 def _sum_up(tools: Tools, retirement: Retirement) -> dict:
     git, tip = tools.git, retirement.tip
     default = default_branch(git, tools.config)
-    no_commits = bool(retirement.start) and not git.line(
-        None, "rev-list", "--max-count=1", f"{retirement.start}..{tip}"
-    )
+    since = f"{retirement.start}..{tip}"
+    # Commits of others that it pulled in are none of its own.
+    no_commits = bool(retirement.start) and (retirement.idle or not git.line(None, "rev-list", "-n1", since))
     return {
         "ref": RETIRED_REFS + retirement.id,
         "commit": retirement.commit,
@@ -6706,22 +6850,6 @@ def _find_tip(tools: Tools, retirement: Retirement, tree: Worktree) -> str:
     return tools.git.line(tree, "rev-parse", "HEAD^{commit}")
 
 
-def _verify(tools: Tools, retirement: Retirement) -> Retirement:
-    try:
-        tree = _find_tree(tools, retirement)
-    except ToolError as error:
-        raise RefusedError(find_blockers([Finding(kind="look", what=error.message)], retirement)) from None
-    retirement = retirement.but(path=tree.path, admin=tree.admin)
-    blockers = find_blockers(inspect_worktree(tools, retirement, tree), retirement)
-    if blockers:
-        raise RefusedError(blockers)
-    return retirement.but(tip=_find_tip(tools, retirement, tree))
-
-
-def _preserve(tools: Tools, retirement: Retirement) -> Retirement:
-    return retirement.but(commit=preserve(tools, retirement, _find_tree(tools, retirement)))
-
-
 def rename_ref(tools: Tools, old: str, new: str) -> None:
     """Rename a ref, and those of its submodules, in one transaction; what is renamed already is done."""
     git = tools.git
@@ -6738,11 +6866,36 @@ def _keep_ref(tools: Tools, retirement: Retirement) -> None:
     rename_ref(tools, RETIRING_REFS + retirement.id, KEPT_REFS + retirement.id)
 
 
-def _quiesce(tools: Tools, retirement: Retirement) -> Retirement:
-    why = quiesce(tools, retirement, retirement.path)
-    if why:
+def _refuse(tools: Tools, retirement: Retirement, findings, escalate: bool = False) -> None:
+    """Call the retirement off where a finding stands against it; what was preserved so far stays under a kept ref."""
+    blockers = find_blockers(findings, retirement)
+    if not blockers:
+        return
+    if list_refs(tools.git, RETIRING_REFS + retirement.id):
         _keep_ref(tools, retirement)
-        raise RefusedError(find_blockers([Finding(kind="process", what=why)], retirement))
+    raise RefusedError(blockers, escalate)
+
+
+def _verify(tools: Tools, retirement: Retirement) -> Retirement:
+    try:
+        tree = _find_tree(tools, retirement)
+    except ToolError as error:
+        raise RefusedError(find_blockers([Finding(kind="look", what=error.message)], retirement)) from None
+    retirement = retirement.but(path=tree.path, admin=tree.admin)
+    # Where it got further before, nobody may be left to tell.
+    _refuse(tools, retirement, inspect_worktree(tools, retirement, tree), escalate=bool(retirement.commit))
+    return retirement.but(tip=_find_tip(tools, retirement, tree))
+
+
+def _preserve(tools: Tools, retirement: Retirement) -> Retirement:
+    return retirement.but(commit=preserve(tools, retirement, _find_tree(tools, retirement)))
+
+
+def _quiesce(tools: Tools, retirement: Retirement) -> Retirement:
+    # A person may have come since the verification; this is the last moment before somebody is ended.
+    _refuse(tools, retirement, find_persons(tools, retirement))
+    why = quiesce(tools, retirement, retirement.path)
+    _refuse(tools, retirement, [Finding(kind="process", what=why)] if why else ())
     return retirement
 
 
@@ -6750,12 +6903,12 @@ def _move(tools: Tools, retirement: Retirement) -> Retirement:
     tree = _find_tree(tools, retirement)
     if tree.path == retirement.path:
         tree = move_aside(tools, retirement, tree)
-    blockers = find_blockers(inspect_worktree(tools, retirement, tree), retirement)
-    if blockers:
+    findings = inspect_worktree(tools, retirement, tree)
+    if find_blockers(findings, retirement):
         move_back(tools, retirement, tree)
-        _keep_ref(tools, retirement)
-        raise RefusedError(blockers, escalate=True)  # nobody is left to tell
-    retirement = retirement.but(tip=_find_tip(tools, retirement, tree))
+        _refuse(tools, retirement, findings, escalate=True)  # nobody is left to tell
+    log = tools.host.read(os.path.join(tree.admin, "logs", "HEAD"), 1 << 30)
+    retirement = retirement.but(tip=_find_tip(tools, retirement, tree), idle=log is not None and says_idle(log))
     return retirement.but(commit=preserve(tools, retirement, tree))
 
 
@@ -6779,9 +6932,12 @@ def _settle(tools: Tools, retirement: Retirement) -> Retirement:
 
 
 def _close(tools: Tools, retirement: Retirement) -> Retirement:
-    for path in (retirement.path, retirement.admin):
-        if os.path.lexists(path):
-            raise ToolError(f"{path} is still there")
+    tree = read_worktree(tools.rig, retirement.name)
+    # Another folder at its place, a build service's say, is not it.
+    if os.path.lexists(retirement.admin) or (isinstance(tree, Worktree) and tree.admin == retirement.admin):
+        raise ToolError(f"{retirement.admin} is still there")
+    if retirement.pane_id and find_pane(tools, retirement) is not None:
+        raise ToolError(f"its session {retirement.session} is still there")
     rename_ref(tools, RETIRING_REFS + retirement.id, RETIRED_REFS + retirement.id)
     parent = os.path.dirname(retirement.path)
     if parent != tools.rig.polecats:
@@ -6804,10 +6960,25 @@ STEPS = (
 )
 
 
-def retire_worktree(tools: Tools, retirement: Retirement, record) -> Outcome:
+# Until the worktree is moved a worker may work on: a step of these that is tried again begins with a new look.
+LOOKED_AT_ANEW = ("preserve", "quiesce", "move")
+
+
+def _take_up_again(tools: Tools, retirement: Retirement) -> Retirement | None:
+    """Return the record to go on from, None where somebody has removed the worktree meanwhile."""
+    moved = find_moved(tools, retirement)
+    if retirement.step in LOOKED_AT_ANEW and moved == retirement.path:
+        return retirement.but(step="verify")
+    if retirement.step in LOOKED_AT_ANEW and not moved and not os.path.lexists(retirement.admin):
+        return None
+    return retirement
+
+
+def retire_worktree(tools: Tools, retirement: Retirement, record, ask_stopped=None) -> Outcome:
     """Go through the steps from the recorded one; record(retirement) saves it durably before each.
 
-    Killed anywhere, it goes on from the record. data of the outcome: result (retired, refused, gone, failed),
+    Killed anywhere, it goes on from the record. ask_stopped() says right before somebody is ended whether a person
+    said stop meanwhile, "" if not. data of the outcome: result (retired, refused, gone, failed),
     blockers, escalate, ref, commit, tip, branch {name, result, reason}, no_commits, merged.
     """
 
@@ -6822,11 +6993,19 @@ def retire_worktree(tools: Tools, retirement: Retirement, record) -> Outcome:
         )
 
     try:
+        again = _take_up_again(tools, retirement)
+        if again is None:
+            if list_refs(tools.git, RETIRING_REFS + retirement.id):
+                _keep_ref(tools, retirement)
+            return end("gone", "somebody removed it meanwhile; what was preserved stays under its kept ref")
+        retirement = again
         if retirement.step == "verify" and read_worktree(tools.rig, retirement.name) is None:
             return end("gone", "it is gone already")
         for step, do in STEPS[[name for name, _ in STEPS].index(retirement.step) :]:
             retirement = retirement.but(step=step)
             record(retirement)
+            if step == "quiesce" and ask_stopped is not None and ask_stopped():
+                _refuse(tools, retirement, [Finding(kind="held", what=ask_stopped())])
             retirement = do(tools, retirement)
             record(retirement)
         return end(
@@ -6875,6 +7054,8 @@ def list_retired(tools: Tools) -> list:
     """Return every retired polecat, newest first."""
     rows = []
     for ref, commit in list_refs(tools.git, RETIRED_REFS):
+        if re.match(RETIREMENT_ID + "-sub/", ref[len(RETIRED_REFS) :]):
+            continue  # of a submodule, beside it
         try:
             retirement = read_meta(tools.git, commit)["retirement"]
         except ToolError:
@@ -6895,26 +7076,31 @@ def list_retired(tools: Tools) -> list:
     return sorted(rows, key=lambda row: (row["at"], row["ref"]), reverse=True)
 
 
-def find_unfinished(tools: Tools, known) -> list:
-    """Return the retirements that only git knows of: the memory of them was lost.
+def find_unfinished(tools: Tools, known) -> tuple:
+    """Return (the retirements that only git knows of, because the memory of them was lost; what stood against a look).
 
     One whose instance has gone on to live, or that never went beyond preserving, becomes a kept ref.
 
     Raises:
-        ToolError: git or tmux could not be asked.
+        ToolError: git could not be asked.
     """
-    found = []
+    found, troubles = [], []
     for ref, commit in list_refs(tools.git, RETIRING_REFS):
-        if ref[len(RETIRING_REFS) :] in known:
+        retirement_id = ref[len(RETIRING_REFS) :]
+        # Those of submodules stand beside it and are renamed with it.
+        if retirement_id in known or not re.fullmatch(RETIREMENT_ID, retirement_id):
             continue
-        meta = read_meta(tools.git, commit)
-        retirement = meta["retirement"].but(commit=commit)
-        moved = find_moved(tools, retirement)
-        if moved == retirement.path:
-            rename_ref(tools, ref, KEPT_REFS + retirement.id)
+        try:
+            meta = read_meta(tools.git, commit)
+            retirement = meta["retirement"].but(commit=commit)
+            if find_moved(tools, retirement) == retirement.path:
+                rename_ref(tools, ref, KEPT_REFS + retirement.id)
+                continue
+        except ToolError as error:  # one that cannot be read must not hide the others
+            troubles.append(f"{ref}: {error.message}")
             continue
         found.append(retirement.but(committed=meta["committed"], step="remove" if meta["committed"] else "move"))
-    return found
+    return found, troubles
 
 
 def _refuse_to_overwrite(tools: Tools, retirement: Retirement, branch: str) -> None:
@@ -6939,6 +7125,8 @@ def _is_brought_back(inside: str) -> bool:
 
 def _put_file(host: Host, target: str, content: bytes, mode: str, bits) -> None:
     host.make_folder(os.path.dirname(target), 0o755)
+    if os.path.isdir(target) and not os.path.islink(target):
+        host.delete_tree(target)  # of the checkout just made: what was a folder there had become a file
     if os.path.islink(target) or (mode == "120000" and os.path.lexists(target)):
         host.remove(target)
     if mode == "120000":
@@ -6947,8 +7135,23 @@ def _put_file(host: Host, target: str, content: bytes, mode: str, bits) -> None:
     host.write(target, content, mode=bits if bits is not None else 0o755 if mode == "100755" else 0o644)
 
 
+def _drop_file(host: Host, top: str, path: str) -> None:
+    """Take a file out of a fresh checkout, and the folders that it leaves empty."""
+    target = os.path.join(top, path)
+    if os.path.lexists(target) and (os.path.islink(target) or not os.path.isdir(target)):
+        host.remove(target)
+    try:
+        while os.path.dirname(target) != top:
+            target = os.path.dirname(target)
+            os.rmdir(target)
+    except OSError:
+        return  # something else is in it
+
+
 def _write_back(tools: Tools, tree: Worktree, commit: str, meta: dict) -> None:
     git = tools.git
+    for path in meta["deleted"]:  # first: a file may have taken a folder's place, or a folder a file's
+        _drop_file(tools.host, tree.path, path)
     for record in git.ask(None, "ls-tree", "-r", "-z", commit, "files/", "admin/").split(b"\0"):
         about, _, place = record.partition(b"\t")
         if not place:
@@ -6960,10 +7163,6 @@ def _write_back(tools: Tools, tree: Worktree, commit: str, meta: dict) -> None:
         target = os.path.join(tree.path if where == "files" else tree.admin, inside)
         content = git.ask(None, "cat-file", "blob", name)
         _put_file(tools.host, target, content, mode, meta["modes"].get(inside) if where == "files" else None)
-    for path in meta["deleted"]:
-        target = os.path.join(tree.path, path)
-        if os.path.lexists(target):
-            tools.host.remove(target)
     kept = os.path.join(tools.rig.state, "rescued", meta["retirement"].id)
     for path in meta["precious"]:
         _put_file(
@@ -7107,6 +7306,11 @@ def _make_worker(tools: Tools, order: dict, tell) -> tuple:
     path = os.path.join(tools.rig.polecats, name)
     sight = read_worktree(tools.rig, name)
     if sight is None:
+        session, panes = session_for(tools.config.session_name, tools.rig.name, name), tools.tmux.list_panes()
+        if isinstance(panes, str):
+            return "tool", panes
+        if any(pane.session == session for pane in panes):
+            return "host", f"a session {session} is there already, and is no worker's; end or rename it"
         commit, reason = fetch_start_point(tools.git, tools.config)
         if reason:
             return "host", reason
@@ -7336,29 +7540,8 @@ def observe(station: Station, memory: Memory, gap: bool = False, **wish) -> Obse
 
 
 # ====================================================================================================
-# room: perform — each action once; what came of it is a value
+# room: typing — a reminder into an agent's pane, and never into a shell
 # ====================================================================================================
-
-
-def _outcome(station: Station, kind: str, action: Action, ok: bool, detail: str = "", **data) -> Outcome:
-    return Outcome(kind=kind, subject=action.subject, ok=ok, at=station.host.now(), detail=detail, data=data)
-
-
-def _perform_look(station: Station, action: LookTwice) -> Outcome:
-    tools, now = station.tools, station.host.now()
-    tree = read_worktree(station.rig, action.subject)
-    if not isinstance(tree, Worktree) or tree.trouble:
-        reason = tree.trouble if isinstance(tree, Worktree) else tree or "it is gone"
-        look = Look(name=action.subject, at=now, ok=False, reason=reason)
-    else:
-        try:
-            changed, files_at = changed_files(tools.git, tree)
-            screen = (tools.tmux.screen(action.pane_id) or "") if action.pane_id else ""
-            look = Look(name=action.subject, at=now, ok=True, files_at=files_at, changed=len(changed), screen=screen)
-        except ToolError as error:
-            look = Look(name=action.subject, at=now, ok=False, reason=error.message)
-    station.looks = {**station.looks, action.subject: look}
-    return _outcome(station, "look", action, look.ok, look.reason)
 
 
 def _squeeze(text: str) -> str:
@@ -7394,7 +7577,7 @@ def _find_typable(station: Station, action: Nudge) -> tuple:
     return pane, ""
 
 
-def _type_nudge(station: Station, action: Nudge) -> tuple:
+def type_nudge(station: Station, action: Nudge) -> tuple:
     """Paste a nudge into the agent's pane and see that it arrived; (delivered, how it went).
 
     Everything is looked at again right before, for the agent may have exited since: then a shell would run the words.
@@ -7422,11 +7605,37 @@ def _type_nudge(station: Station, action: Nudge) -> tuple:
     return True, "unconfirmed: typed, " + ("nothing moved after Enter" if shown else "but it did not show")
 
 
+# ====================================================================================================
+# room: perform — each action once; what came of it is a value
+# ====================================================================================================
+
+
+def _outcome(station: Station, kind: str, action: Action, ok: bool, detail: str = "", **data) -> Outcome:
+    return Outcome(kind=kind, subject=action.subject, ok=ok, at=station.host.now(), detail=detail, data=data)
+
+
+def _perform_look(station: Station, action: LookTwice) -> Outcome:
+    tools, now = station.tools, station.host.now()
+    tree = read_worktree(station.rig, action.subject)
+    if not isinstance(tree, Worktree) or tree.trouble:
+        reason = tree.trouble if isinstance(tree, Worktree) else tree or "it is gone"
+        look = Look(name=action.subject, at=now, ok=False, reason=reason)
+    else:
+        try:
+            changed, files_at = changed_files(tools.git, tree)
+            screen = (tools.tmux.screen(action.pane_id) or "") if action.pane_id else ""
+            look = Look(name=action.subject, at=now, ok=True, files_at=files_at, changed=len(changed), screen=screen)
+        except ToolError as error:
+            look = Look(name=action.subject, at=now, ok=False, reason=error.message)
+    station.looks = {**station.looks, action.subject: look}
+    return _outcome(station, "look", action, look.ok, look.reason)
+
+
 def _perform_nudge(station: Station, action: Nudge) -> Outcome:
     details, delivered = [], False
     for way in action.via.split(","):
         if way == "pane":
-            delivered, detail = _type_nudge(station, action)
+            delivered, detail = type_nudge(station, action)
         else:
             subject, body = "NUDGE: " + action.subject, action.text
             key = f"nudge.{action.subject}.{int(station.host.now())}"
@@ -7505,17 +7714,32 @@ def _perform_restart(station: Station, action: Restart) -> Outcome:
     return _outcome(station, "restart", action, not reason, reason)
 
 
+def _read_claims(station: Station) -> dict:
+    """Return the claims.
+
+    Raises:
+        ToolError: they cannot be read; without them nobody knows whose an issue is.
+    """
+    claims = station.queue.read_claims()
+    if claims is None:
+        raise ToolError(f"the claims in {station.queue.claims_folder} cannot be read", "mend or remove the bad one")
+    return claims
+
+
 def _settle_claim(station: Station, retirement: Retirement, outcome: Outcome) -> None:
     """Hand an issue over: closed where its work is on the default branch, set free where there was none."""
-    claim = (station.queue.read_claims() or {}).get(retirement.issue)
+    claim = _read_claims(station).get(retirement.issue)
     if claim is None or claim.actor != station.actor or claim.name != retirement.name:
         return
     claim = claim.but(ref=outcome.data.get("ref") or "", tip=outcome.data.get("tip") or "", state="handed-over")
     if outcome.data.get("no_commits"):
         claim = claim.but(state="released")
     elif outcome.data.get("merged") and station.config.close_merged:
-        station.queue.close(claim.issue, f"merged; {claim.ref}")
-        claim = claim.but(state="closed")
+        try:
+            station.queue.close(claim.issue, f"merged; {claim.ref}")
+            claim = claim.but(state="closed")
+        except WitnessError as error:  # its line was deleted, say: the retirement must end all the same
+            station.store.tell("unclosed", claim.issue, error.line())
     station.queue.change_claim(claim)
 
 
@@ -7524,7 +7748,11 @@ def _perform_retire(station: Station, action: Retire) -> Outcome:
         table = {**station.memory.retirements, retirement.name: retirement}
         station.remember(station.memory.but(retirements=table))
 
-    outcome = retire_worktree(station.tools, action.retirement, record)
+    def ask_stopped() -> str:
+        holds = station.store.read_holds()
+        return holds["paused"] or holds["holds"].get(action.subject, "")
+
+    outcome = retire_worktree(station.tools, action.retirement, record, ask_stopped)
     if outcome.data.get("result") == "retired" and action.retirement.issue:
         _settle_claim(station, action.retirement, outcome)
     return outcome
@@ -7533,7 +7761,7 @@ def _perform_retire(station: Station, action: Retire) -> Outcome:
 def _perform_start_spawn(station: Station, action: StartSpawn) -> Outcome:
     """Claim, then start the child; anything that keeps it from starting ends the spawn here."""
     issue, rig, tools, name = action.issue, station.rig, station.tools, action.name
-    earlier = (station.queue.read_claims() or {}).get(issue.id)
+    earlier = _read_claims(station).get(issue.id)
     branches = {ref[len("refs/heads/polecat/") :] for ref, _ in list_refs(tools.git, "refs/heads/polecat/")}
     if earlier is None:
         # No record although something of it exists: the state folder was lost, and the work may be done already.
@@ -7581,7 +7809,7 @@ def _perform_end_spawn(station: Station, action: EndSpawn) -> Outcome:
         host.pause(KILL_GRACE_S)
         end_process(sight.pid, sight.start, signal.SIGKILL, host)
         sight = read_spawn(station.store) or sight
-    claim = (station.queue.read_claims() or {}).get(action.subject)
+    claim = _read_claims(station).get(action.subject)
     name = claim.name if claim is not None else sight.name
     if claim is not None and claim.state not in ("claimed", "failed"):
         host.remove(station.store.path(SPAWN_FILE))
@@ -7591,10 +7819,10 @@ def _perform_end_spawn(station: Station, action: EndSpawn) -> Outcome:
         return _outcome(station, "spawn-unsettled", action, False, panes)
     alive = any(not pane.dead for pane in find_session(station.rig, station.config, name, panes)[0])
     tree = read_worktree(station.rig, name) if name else None
-    left = alive or tree is not None
     reason = "" if alive and tree is not None else sight.reason or action.why or "no worker came of it"
     if claim is not None:
-        state = "working" if not reason else "failed" if left else "released"
+        # Without a worktree nothing of ours is left; a session of its name is somebody's.
+        state = "working" if not reason else "failed" if tree is not None else "released"
         own = sight.issue == claim.issue
         station.queue.change_claim(
             claim.but(
@@ -7608,7 +7836,7 @@ def _perform_end_spawn(station: Station, action: EndSpawn) -> Outcome:
 
 
 def _perform_release(station: Station, action: ReleaseOrphan) -> Outcome:
-    claim = (station.queue.read_claims() or {}).get(action.subject)
+    claim = _read_claims(station).get(action.subject)
     if claim != action.claim or read_worktree(station.rig, claim.name) is not None:
         return _outcome(station, "release", action, False, "it is worked on again")
     station.queue.change_claim(claim.but(state="released"))
@@ -7702,10 +7930,11 @@ def _take_up(station: Station, memory: Memory) -> Memory:
     """Add unfinished retirements that git knows of and the memory does not: the memory was lost."""
     known = {retirement.id for retirement in memory.retirements.values()}
     try:
-        found = find_unfinished(station.tools, known)
+        found, troubles = find_unfinished(station.tools, known)
     except ToolError as error:
-        station.store.tell("degraded", "git", error.message)
-        return memory
+        found, troubles = [], [error.message]
+    for trouble in troubles:
+        station.store.tell("degraded", "git", trouble)
     for retirement in found:
         if retirement.name not in memory.retirements:
             station.store.tell("taken-up", retirement.name, f"unfinished retirement {retirement.id}")
@@ -8762,7 +8991,11 @@ def _reset_issues(station: Station, issues) -> Answer:
         raise UsageError("spawn reset needs an issue", "`witness spawn --explain` lists them")
     fd = take_tick_lock(station, station.config.tool_timeout + 10)
     try:
-        claims = station.queue.read_claims() or {}
+        claims = station.queue.read_claims()
+        if claims is None:
+            raise StateError(
+                f"the claims in {station.queue.claims_folder} cannot be read", "mend or remove the bad one"
+            )
         memory, rows = station.store.load(), []
         for issue in issues:
             if not is_issue_id(issue):

@@ -61,7 +61,7 @@ def _settle_claim(station, retirement, outcome):
 # What switches a duty off: a setting where there is one, else a line that takes the place of Witness's own.
 DUTIES = {
     "spawn": ({"AUTO_SPAWN": "false"}, ""),
-    "nudge": ({}, "def _type_nudge(station, action):\n    return True, 'switched off'"),
+    "nudge": ({}, "def type_nudge(station, action):\n    return True, 'switched off'"),
     "escalate": ({"ESCALATE_AFTER": "9999"}, ""),
     "report": ({}, "def handle_dead(draft, verdict, sighting):\n    return None"),
     "refuse": ({}, "def find_blockers(*_args, **_kwargs):\n    return ()"),

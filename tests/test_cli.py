@@ -125,7 +125,6 @@ class FullDisk(w.Host):
 @pytest.mark.parametrize(
     "argv",
     [
-        ["stop"],
         ["health"],
         ["shutdown", "alpha"],
         ["pause"],

@@ -377,3 +377,40 @@ def test_status_of_another_form_is_refused_in_words(data):
 )
 def test_memory_is_told_from_its_own_line_alone(data, mib):
     assert w.parse_meminfo(data) == mib
+
+
+@pytest.mark.parametrize(
+    ("said", "idle"),
+    [
+        ("checkout: moving from main to x", True),
+        ("reset: moving to HEAD~1", True),
+        ("pull: Fast-forward", True),
+        ("pull --ff-only origin main: Fast-forward", True),
+        ("merge main: Fast-forward", True),
+        ("rebase (start): checkout main", True),
+        ("rebase (finish): returning to refs/heads/x", True),
+        ("pull --rebase (finish): returning to refs/heads/x", True),
+        ("", True),
+        ("commit: work", False),
+        ("commit (amend): work", False),
+        ("commit (merge): Merge branch 'x'", False),
+        ("merge side: Merge made by the 'ort' strategy.", False),
+        ("rebase (pick): work", False),
+        ("rebase (squash): work", False),
+        ("cherry-pick: work", False),
+        ("am: work", False),
+        ("revert: work", False),
+        ("a tool that we do not know", False),
+        ("commit: checkout: moving from a to b", False),
+    ],
+)
+def test_a_log_of_head_knows_whether_anything_was_made_here(said, idle):
+    old, new = b"1" * 40, b"2" * 40
+    who = b" T <t@example.org> 1700000000 +0000\t"
+    assert w.says_idle(b"0" * 40 + b" " + old + who + b"\n" + old + b" " + new + who + said.encode() + b"\n") is idle
+    assert w.says_idle(old + b" " + old + who + said.encode() + b"\n")  # nothing has moved
+
+
+@given(st.binary(max_size=200))
+def test_any_log_of_head_can_be_read(data):
+    assert w.says_idle(data) in (True, False)

@@ -335,7 +335,12 @@ def test_issue_is_explained_with_the_first_reason_and_its_claim(witness, rig):
     data = explain(witness, rig, issue)
     assert (data["kind"], data["verdict"], data["title"]) == ("issue", "not spawnable", "Fix it")
     assert data["why"].startswith("agent_command is not set")
-    assert explain(witness, rig, issue, AGENT_COMMAND="true", MIN_FREE_DISK="0")["verdict"] == "spawnable"
+    assert (
+        explain(
+            witness, rig, issue, AGENT_COMMAND="true", MIN_FREE_DISK="0", MIN_FREE_MEMORY="0", MAX_LOAD_PER_CORE="0"
+        )["verdict"]
+        == "spawnable"
+    )
     claim = {
         "issue": issue,
         "actor": "demo/witness@x",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import time
@@ -133,3 +134,19 @@ def test_hanging_tmux_is_no_leave_to_end_anything(rig, station):
     finally:
         os.kill(server, signal.SIGCONT)
     assert kit.process(worker.pane_pid) is not None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace of one's own needs root")
+def test_process_that_sees_the_worktree_under_another_name_is_inside(rig, station):
+    """In a container the worktree was mounted at another place; its writer was not seen."""
+    worker = rig.add_polecat("alpha")
+    script = f"mount --bind {shlex.quote(str(worker.path))} /mnt && cd /mnt && exec sleep 600"
+    with subprocess.Popen(["unshare", "--mount", "sh", "-c", script]) as child:
+        try:
+            wait_for(lambda: os.readlink(f"/proc/{child.pid}/cwd") == "/mnt", 5, "the mount")
+            retirement = stand.begin(station, "alpha")
+            _, others = w.list_processes(station.tools, retirement, str(worker.path))
+            assert [one.pid for one in others] == [child.pid]
+            assert w.list_processes(station.tools, retirement, str(rig.path / "elsewhere"))[1] == []
+        finally:
+            child.kill()

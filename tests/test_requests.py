@@ -295,7 +295,7 @@ def refused_world() -> World:
 def test_a_refused_worker_is_told_what_blocks_it_and_how_to_clear_it():
     world = refused_world()
     (letter,) = world.sent.values()
-    assert (letter.to, letter.command) == ("demo/alpha", False)
+    assert (letter.to, letter.event) == ("demo/alpha", "")
     assert letter.subject == "NUDGE: Cannot shutdown - modified: changed and not committed: a.txt"
     assert "clear it with: git add -A && git commit" in letter.body
     assert (world.acked, len(world.inbox)) == ([], 1)

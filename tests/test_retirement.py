@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 from tools import kit, stand
@@ -251,9 +253,10 @@ def test_unfinished_retirement_is_found_without_a_memory(rig):
     steps = dict(w.STEPS)
     for step in ("verify", "preserve", "quiesce", "move"):
         retirement = steps[step](station.tools, retirement.but(step=step))
-    found = w.find_unfinished(station.tools, ())
+    found, troubles = w.find_unfinished(station.tools, ())
+    assert troubles == []
     assert [(one.name, one.step, one.tip) for one in found] == [("alpha", "move", commit)]
-    assert w.find_unfinished(station.tools, (retirement.id,)) == []
+    assert w.find_unfinished(station.tools, (retirement.id,)) == ([], [])
     assert w.retire_worktree(station.tools, found[0], lambda _: None).data["result"] == "retired"
 
 
@@ -261,7 +264,7 @@ def test_ref_of_a_worker_that_lives_on_is_kept_aside(rig, station):
     rig.add_polecat("alpha")
     retirement = stand.begin(station, "alpha")
     w.preserve(station.tools, retirement.but(tip=rig.git("rev-parse", "main")), stand.tree_of(station, "alpha"))
-    assert w.find_unfinished(station.tools, ()) == []
+    assert w.find_unfinished(station.tools, ()) == ([], [])
     assert refs(rig) == [f"refs/witness/kept/{retirement.id}"]
 
 
@@ -320,3 +323,185 @@ def test_preview_changes_nothing(rig, station):
     assert blocker.kind == "untracked"
     assert refs(rig) == []
     wait_for(lambda: len(rig.tmux.panes()) == 1)
+
+
+# ---- what a review of the promises found ---------------------------------------------------------------------------
+
+
+def test_hold_or_pause_that_comes_while_work_is_preserved_stops_it_before_anybody_is_ended(rig, station):
+    worker = rig.add_polecat("alpha", stand.SLEEP)
+    rig.commit("work", {"x": "x"}, cwd=worker.path)
+    agent = kit.process(worker.pane_pid)
+    said = iter(["I want to look", "I want to look"])
+    outcome = w.retire_worktree(station.tools, stand.begin(station, "alpha"), lambda _: None, lambda: next(said, ""))
+    assert outcome.data["result"] == "refused"
+    assert outcome.data["blockers"] == [
+        ["held", "a person said stop: I want to look", "witness release alpha, or witness resume"]
+    ]
+    assert kit.is_alive(agent)
+    assert [ref.rpartition("/")[0] for ref in refs(rig)] == ["refs/witness/kept/alpha"]
+    assert w.retire_worktree(station.tools, stand.begin(station, "alpha"), lambda _: None).data["result"] == "retired"
+
+
+def test_daemon_asks_for_holds_right_before_somebody_is_ended(rig, station, monkeypatch):
+    worker = rig.add_polecat("alpha", stand.SLEEP)
+    agent = kit.process(worker.pane_pid)
+    real = w.preserve
+
+    def preserve(*args, **options):
+        station.store.change_holds(hold=("alpha", {"reason": "let me look"}))  # `hold alpha` while step 3 runs
+        return real(*args, **options)
+
+    monkeypatch.setattr(w, "preserve", preserve)
+    outcome = w.perform(station, w.Retire(subject="alpha", retirement=stand.begin(station, "alpha")))
+    assert [one[0] for one in outcome.data["blockers"]] == ["held"]
+    assert kit.is_alive(agent)
+
+
+@pytest.mark.parametrize("step", ["preserve", "quiesce"])
+def test_step_that_failed_is_not_tried_again_without_a_new_look(rig, station, step):
+    """The agent worked on meanwhile; the second try ended it in the middle of an edit."""
+    worker = rig.add_polecat("alpha", stand.SLEEP)
+    rig.commit("work", {"x": "x"}, cwd=worker.path)
+    agent, records = kit.process(worker.pane_pid), []
+    with pytest.raises(KilledError):
+        w.retire_worktree(station.tools, stand.begin(station, "alpha"), stop_at(step, records))
+    (worker.path / "x").write_text("half an edit\n")
+    outcome = w.retire_worktree(station.tools, records[-1], records.append)
+    assert outcome.data["result"] == "refused"
+    assert [one[0] for one in outcome.data["blockers"]] == ["modified"]
+    assert kit.is_alive(agent)
+    assert (worker.path / "x").read_text() == "half an edit\n"
+
+
+def stop_at(step, records):
+    """Return a record function that is killed when a step is recorded."""
+
+    def record(retirement):
+        records.append(retirement)
+        if retirement.step == step:
+            raise KilledError
+
+    return record
+
+
+def test_person_who_attaches_after_the_verification_is_not_thrown_out(rig, station, monkeypatch):
+    worker = rig.add_polecat("alpha", stand.SLEEP)
+    agent = kit.process(worker.pane_pid)
+    real = w.preserve
+    clients = []
+
+    def preserve(*args, **options):
+        clients.append(
+            subprocess.Popen(
+                [
+                    kit.PYTHON,
+                    "-c",
+                    "import pty, sys; pty.spawn(sys.argv[1:])",
+                    "tmux",
+                    "-L",
+                    rig.tmux.socket,
+                    "attach",
+                    "-t",
+                    f"={worker.session}",
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "TERM": "xterm"},
+            )
+        )
+        wait_for(lambda: rig.tmux.run("list-clients", "-t", f"={worker.session}", check=False), 10, "the client")
+        return real(*args, **options)
+
+    monkeypatch.setattr(w, "preserve", preserve)
+    try:
+        outcome = w.retire_worktree(station.tools, stand.begin(station, "alpha"), lambda _: None)
+    finally:
+        for client in clients:
+            client.kill()
+            client.wait()
+            client.stdin.close()
+    assert [one[0] for one in outcome.data["blockers"]] == ["attached"]
+    assert kit.is_alive(agent)
+
+
+def test_worktree_that_a_person_removed_meanwhile_is_gone_and_does_not_jam(rig, station):
+    worker, records = rig.add_polecat("alpha"), []
+    commit = rig.commit("work", {"x": "x"}, cwd=worker.path)
+    with pytest.raises(KilledError):
+        w.retire_worktree(station.tools, stand.begin(station, "alpha"), stop_at("quiesce", records))
+    rig.git("worktree", "remove", "--force", worker.path)
+    outcome = w.retire_worktree(station.tools, records[-1], records.append)
+    assert outcome.data["result"] == "gone"
+    assert [ref.rpartition("/")[0] for ref in refs(rig)] == ["refs/witness/kept/alpha"]
+    assert commit in rig.git("rev-list", refs(rig)[0]).split()
+
+
+def test_folder_that_somebody_makes_at_its_place_does_not_jam_the_end(rig, station):
+    """A build service made polecats/alpha/target anew each time."""
+    worker = rig.add_polecat("alpha")
+
+    def record(retirement):
+        if retirement.step == "decide":
+            (worker.path / "target").mkdir(parents=True, exist_ok=True)
+
+    outcome = w.retire_worktree(station.tools, stand.begin(station, "alpha"), record)
+    assert outcome.data["result"] == "retired"
+    assert (worker.path / "target").is_dir()
+
+
+def test_unfinished_retirements_are_found_beside_refs_of_submodules_and_broken_ones(rig, station, repo):
+    """One ref of a submodule hid every unfinished retirement from a Witness that had lost its memory."""
+    library = repo("library", {"l": "l\n"})
+    allow = ("-c", "protocol.file.allow=always")
+    rig.git(*allow, "submodule", "--quiet", "add", library.path, "lib")
+    rig.git("commit", "--quiet", "--message", "submodule")
+    alpha, beta = rig.add_polecat("alpha"), rig.add_polecat("beta")
+    rig.git(*allow, "submodule", "--quiet", "update", "--init", cwd=alpha.path)
+    rig.commit("dropped", {"d": "d"}, cwd=alpha.path / "lib")
+    rig.git("reset", "--quiet", "--hard", "HEAD~1", cwd=alpha.path / "lib")
+    rig.commit("work", {"b": "b"}, cwd=beta.path)
+    for name in ("alpha", "beta"):
+        with pytest.raises(KilledError):
+            w.retire_worktree(station.tools, stand.begin(station, name), stop_at("decide", []))
+    rig.git("update-ref", f"{w.RETIRING_REFS}gamma/20250101T000000Z", "main")
+    assert any("-sub/" in ref for ref in refs(rig))
+    found, troubles = w.find_unfinished(station.tools, ())
+    assert sorted(one.name for one in found) == ["alpha", "beta"]
+    assert len(troubles) == 1
+    assert "gamma/20250101T000000Z" in troubles[0]
+    stand.run_rounds(station, 3)
+    assert sorted(row["name"] for row in w.list_retired(station.tools)) == ["alpha", "beta"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="a second file system is needed")
+def test_worktree_on_another_file_system_is_refused_before_its_worker_is_ended(rig, tmp):
+    """It could not be moved, and the agent had been ended by then."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+        (rig.path / "polecats").rmdir()
+        (rig.path / "polecats").symlink_to(other)
+        station = stand.make_station(rig)
+        worker = rig.add_polecat("alpha", stand.SLEEP)
+        agent = kit.process(worker.pane_pid)
+        outcome = w.retire_worktree(station.tools, stand.begin(station, "alpha"), lambda _: None)
+        assert [one[0] for one in outcome.data["blockers"]] == ["elsewhere"]
+        assert kit.is_alive(agent)
+
+
+def test_type_change_of_a_file_comes_back(rig, station):
+    worker = rig.add_polecat("alpha")
+    rig.commit("a", {"f": "f\n", "d/x": "x\n", "e/deep/y": "y\n"}, cwd=worker.path)
+    (worker.path / "f").unlink()
+    (worker.path / "f").mkdir()
+    (worker.path / "f" / "g").write_text("work\n")
+    for folder in ("d", "e"):
+        shutil.rmtree(worker.path / folder)
+        (worker.path / folder).write_text("a file now\n")
+    before = rig.git("status", "--porcelain", "-uall", cwd=worker.path)
+    outcome = w.retire_worktree(station.tools, stand.begin(station, "alpha", force=True), lambda _: None)
+    assert outcome.data["result"] == "retired"
+    w.recover_worktree(station.tools, "alpha")
+    assert (worker.path / "f" / "g").read_text() == "work\n"
+    assert (worker.path / "d").read_text() == (worker.path / "e").read_text() == "a file now\n"
+    assert rig.git("status", "--porcelain", "-uall", cwd=worker.path) == before

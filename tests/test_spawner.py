@@ -223,3 +223,81 @@ def test_child_is_this_very_file(rig, station):
     argv = w.read_argv(w.Host(), child.pid)
     assert argv[:3] == (sys.executable, "-I", "-S")
     spawn_until(station, 15, lambda: station.memory.spawn is None)
+
+
+def test_session_of_somebody_is_not_taken_for_the_worker(rig, station):
+    """A session of the name ran something else; no agent was started, and the retirement ended the session."""
+    (issue,) = station.queue.read_issues()[0]
+    name = w.name_for_issue(issue.id)
+    pid = rig.tmux.new_session(f"gt-demo-{name}", "/", ["sleep", "600"])
+    spawn_until(station, 10, lambda: station.store.load().issues)
+    (effort,) = station.store.load().issues.values()
+    assert "is there already, and is no worker's" in effort.error
+    assert not (rig.path / "polecats" / name).exists()
+    assert kit.process(pid) is not None
+    assert claim_of(station).state == "released"
+
+
+def spawned(station):
+    """Spawn the one issue's worker and return its claim."""
+    spawn_until(station, 15, lambda: {one.state for one in station.queue.read_claims().values()} == {"working"})
+    return claim_of(station)
+
+
+def ask_to_retire(station, name, rounds=1):
+    request = w.Request(name=name, sender="test", at=station.host.now())
+    station.store.save(station.store.load().but(requests={name: request}))
+    stand.run_rounds(station, rounds, duties=frozenset({"shutdown"}))
+
+
+def test_worker_that_only_pulled_did_not_do_the_issue(rig, station):
+    """Commits of others lay between its start and its tip, all merged: the issue was closed."""
+    claim = spawned(station)
+    rig.commit("somebody else's work", {"other": "o"})
+    rig.git("merge", "--quiet", "--ff-only", "main", cwd=rig.path / "polecats" / claim.name)
+    ask_to_retire(station, claim.name, 2)
+    assert claim_of(station).state == "released"
+    assert station.queue.read_issues()[0][0].status == "open"
+    (effort,) = station.store.load().issues.values()
+    assert "was retired without a commit" in effort.error
+
+
+def test_worker_that_pulled_and_worked_did_it(rig, station):
+    claim = spawned(station)
+    folder = rig.path / "polecats" / claim.name
+    rig.commit("somebody else's work", {"other": "o"})
+    rig.git("merge", "--quiet", "--ff-only", "main", cwd=folder)
+    rig.commit("its own", {"own": "o"}, cwd=folder)
+    rig.git("merge", "--quiet", "--ff-only", claim.branch)
+    ask_to_retire(station, claim.name, 2)
+    assert claim_of(station).state == "closed"
+
+
+def test_claim_that_cannot_be_read_stops_a_retirement_and_a_reset(rig, station):
+    """The hand-over was lost with it, and the finished issue got a second worker."""
+    claim = spawned(station)
+    rig.commit("the finished work", {"x": "x"}, cwd=rig.path / "polecats" / claim.name)
+    bad = Path(station.queue.claims_folder) / "other.json"
+    bad.write_text("")
+    ask_to_retire(station, claim.name, 3)
+    assert (rig.path / "polecats" / claim.name).is_dir()
+    with pytest.raises(w.StateError, match="cannot be read"):
+        w._reset_issues(station, [claim.issue])
+    retirement = stand.begin(station, claim.name, issue=claim.issue)
+    outcome = w.perform(station, w.Retire(subject=claim.name, retirement=retirement))
+    assert (outcome.ok, "cannot be read" in outcome.detail) == (False, True)
+    bad.unlink()
+    assert station.store.load().retirements[claim.name].step == "close"
+    stand.run_rounds(station, 2, duties=frozenset({"shutdown"}))
+    assert claim_of(station).state == "handed-over"
+
+
+def test_issue_whose_line_was_deleted_does_not_jam_the_retirement_of_its_worker(rig, station):
+    claim = spawned(station)
+    rig.commit("work", {"x": "x"}, cwd=rig.path / "polecats" / claim.name)
+    rig.git("merge", "--quiet", claim.branch)
+    Path(station.queue.file).write_text("")
+    ask_to_retire(station, claim.name, 2)
+    assert claim_of(station).state == "handed-over"
+    assert ("unclosed", claim.issue) in stand.events(station)
+    assert station.store.load().retirements == {}
