@@ -107,6 +107,7 @@ BREAKER_REST_S = 10 * 60  # then one spawn is tried (half-open); its end closes 
 STORM_WINDOW_S = 60  # "at once": workers that fell ill within this of each other
 STORM_SHARE = 0.5  # this share of at least STORM_WORKERS is a fault of the host, not of the workers
 STORM_WORKERS = 3
+NAMES_TOLD = 8  # of the workers in a storm
 MERGED_CHECK_S = 600  # handed-over work is looked for on the default branch this often
 SWEEP_S = 600  # kept folders are aged this often
 LONG_ACTION_TIMEOUTS = 30  # tool time-outs that one action may take, a retirement say, before it counts as hanging
@@ -2183,7 +2184,7 @@ def watch_for_storm(draft: Draft) -> None:
             draft.change(calm_ticks=calm)
     elif len(judged) >= STORM_WORKERS and together >= STORM_SHARE * len(judged):
         draft.change(storm_at=now, calm_ticks=0)
-        names = ", ".join(sorted(ill))
+        names = ", ".join(sorted(ill)[:NAMES_TOLD]) + (f" and {len(ill) - NAMES_TOLD} more" * (len(ill) > NAMES_TOLD))
         raise_matter(draft, "storm", "", "", f"{together} of {len(judged)} workers fell ill at once: {names}")
 
 
@@ -3824,7 +3825,8 @@ COLOURS = {
 
 # Who is shown first: the states in the order in which they want a person's eye.
 ATTENTION = ("stuck", "dead", "unknown", "busy", "requested", "held", "starting", "working", "idle")
-SHOWN_IN_FULL = 20  # calm workers; a screen has 24 lines, and the rest of them is told by name
+ROWS_SHOWN = 20  # workers of each kind, calm or not; a screen has 24 lines, and the rest is told by name
+DETAILS_SHOWN = 5  # workers that are told in full; where more want a person, it is the host
 ALERTS_SHOWN = 5  # open escalations; the rest is a number
 
 
@@ -3926,9 +3928,9 @@ def render_polecats(polecats, width: int = 0, colour: bool = False) -> str:
     if not polecats:
         return "no polecats\n"
     ranked = sorted(polecats, key=_rank)
-    calm = [one for one in ranked if not wants_eye(one)]
-    folded = calm[SHOWN_IN_FULL:]
-    shown = [one for one in ranked if one not in folded]
+    ill, calm = [one for one in ranked if wants_eye(one)], [one for one in ranked if not wants_eye(one)]
+    folded = ill[ROWS_SHOWN:] + calm[ROWS_SHOWN:]
+    shown = ill[:ROWS_SHOWN] + calm[:ROWS_SHOWN]
     rows = [("NAME", "STATE", "PROGRESS", "ISSUE", "WHY")]
     for one in shown:
         age_s = one.get("progress_age_s")
@@ -3939,10 +3941,10 @@ def render_polecats(polecats, width: int = 0, colour: bool = False) -> str:
     head, *lines = render_table(rows).split("\n")
     at = head.index("STATE")
     text = fit(head, width) + "\n"
-    for line, one in zip(lines, shown):
+    for number, (line, one) in enumerate(zip(lines, shown)):
         line = fit(line, width)
         text += line[:at] + line[at:].replace(one["state"], paint(one["state"], one["state"], colour), 1) + "\n"
-        if wants_eye(one):
+        if wants_eye(one) and number < DETAILS_SHOWN:
             text += wrap_lines(_list_details(one), width, " " * at)
     return text + wrap_lines(_fold_calm(folded), width, "  ")
 

@@ -12,7 +12,8 @@ from tools.hostile import plain, spoilt
 from tools.simulation import World
 
 from witness import (
-    SHOWN_IN_FULL,
+    DETAILS_SHOWN,
+    ROWS_SHOWN,
     add_ages,
     count_columns,
     decide,
@@ -194,12 +195,21 @@ def test_what_comes_next_is_said_and_when(state, coming, words):
 
 
 def test_a_crowd_of_calm_workers_is_folded_and_none_is_missing():
-    crowd = [polecat(name=f"w{number}", state="working") for number in range(SHOWN_IN_FULL + 40)]
+    crowd = [polecat(name=f"w{number}", state="working") for number in range(ROWS_SHOWN + 40)]
     text = render_polecats([*crowd, polecat(name="ill", state="dead"), polecat(name="shy", state="idle")], 80)
-    assert len(text.splitlines()) < SHOWN_IN_FULL + 10
+    assert len(text.splitlines()) < ROWS_SHOWN + 10
     assert {one["name"] for one in crowd} | {"ill", "shy"} <= set(text.split())
     assert "40 working: " in text
     assert "1 idle: shy" in text
+
+
+def test_a_crowd_that_fell_ill_is_told_briefly_and_none_is_missing():
+    crowd = [polecat(name=f"w{number}", state="stuck", attach=f"attach-{number}") for number in range(ROWS_SHOWN + 30)]
+    text = render_polecats([*crowd, polecat(name="well")], 80)
+    assert text.count("attach-") == DETAILS_SHOWN
+    assert {one["name"] for one in crowd} | {"well"} <= set(text.split())
+    assert "30 stuck: " in text
+    assert len(text.splitlines()) < 2 * ROWS_SHOWN
 
 
 def test_the_data_of_a_tick_can_be_shown():
