@@ -5456,7 +5456,8 @@ def find_session(rig: Rig, config: Config, name: str, panes) -> tuple:
         try:
             head, found, rest = read_cwd(pane.pid).rpartition(folder)
             inside = found and rest[:1] in ("", "/")
-            if inside and not os.path.samefile(head + folder, os.path.join(rig.polecats, name)):
+            ours = os.path.join(rig.polecats, name)
+            if inside and not (os.path.exists(ours) and os.path.samefile(head + folder, ours)):
                 return (), f"session {session} is of {head + folder}; give one rig another session_name or tmux_socket"
         except OSError:
             continue  # it ended, is another user's, or its folder is gone: nothing speaks against it
@@ -7308,11 +7309,15 @@ def _make_worker(tools: Tools, order: dict, tell) -> tuple:
     path = os.path.join(tools.rig.polecats, name)
     sight = read_worktree(tools.rig, name)
     if sight is None:
-        session, panes = session_for(tools.config.session_name, tools.rig.name, name), tools.tmux.list_panes()
+        panes = tools.tmux.list_panes()
         if isinstance(panes, str):
             return "tool", panes
-        if any(pane.session == session for pane in panes):
-            return "host", f"a session {session} is there already, and is no worker's; end or rename it"
+        own, trouble = find_session(tools.rig, tools.config, name, panes)
+        if own or trouble:
+            return (
+                "host",
+                trouble or f"a session {own[0].session} is there already, and is no worker's; end or rename it",
+            )
         commit, reason = fetch_start_point(tools.git, tools.config)
         if reason:
             return "host", reason

@@ -276,6 +276,7 @@ def explain(witness, rig, subject, **env):
 def test_worker_is_explained_by_what_is_seen_now(witness, rig):
     worker = rig.add_polecat("alpha", AGENT)
     (worker.path / "draft.txt").write_text("new")
+    wait_for(lambda: "Proceed" in rig.tmux.run("capture-pane", "-p", "-t", f"={worker.session}:"), 10, "the agent")
     data = explain(witness, rig, "alpha", START_GRACE="0")
     assert (data["subject"], data["kind"], data["verdict"]) == ("alpha", "polecat", "working")
     signals = {one["name"]: one for one in data["signals"]}

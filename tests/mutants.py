@@ -1,0 +1,301 @@
+"""Take away, one at a time, each thing that keeps a promise, and see that a test notices.
+
+Run by `./build.sh mutants`: a table of what was taken away and the test that caught it; exit 1 where none did. Each
+runs in a copy of the checkout, so the checkout itself is never changed.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# What a mutant changes: the line as it stands, what takes its place, and where a test must notice. A look is taken
+# away as a whole; of everything else one condition or one call is.
+RETIRE = ("test_retirement.py", "test_inspect.py", "test_contents.py")
+LOOK_TESTS = {
+    "status": "test_inspect.py",
+    "hidden files": "test_inspect.py",
+    "ignored files": "test_inspect.py",
+    "folders inside": "test_inspect.py",
+    "file systems": "test_retirement.py",
+    "alternates": "test_inspect.py",
+    "stashes": "test_inspect.py",
+    "unfinished operations": "test_inspect.py",
+    "lock files": "test_inspect.py",
+    "HEAD": "test_inspect.py",
+    "submodules": "test_contents.py",
+    "processes": "test_inspect.py",
+    "clients": "test_retirement.py",
+    "fetch refspecs": "test_inspect.py",
+}
+MUTANTS = (
+    # ---- nothing is lost
+    (
+        "second inspection, after the move",
+        "    findings = inspect_worktree(tools, retirement, tree)\n    if find_blockers",
+        "    findings = ()\n    if find_blockers",
+        RETIRE,
+    ),
+    (
+        "the look anew where a step is tried again",
+        'LOOKED_AT_ANEW = ("preserve", "quiesce", "move")',
+        "LOOKED_AT_ANEW = ()",
+        RETIRE,
+    ),
+    (
+        "the question whether a person said stop",
+        '            if step == "quiesce" and ask_stopped is not None and ask_stopped():',
+        "            if False:",
+        RETIRE,
+    ),
+    (
+        "the look for a person before somebody is ended",
+        "    _refuse(tools, retirement, find_persons(tools, retirement))\n",
+        "",
+        RETIRE,
+    ),
+    (
+        "the record before each step",
+        "            retirement = retirement.but(step=step)\n            record(retirement)\n",
+        "            retirement = retirement.but(step=step)\n",
+        RETIRE,
+    ),
+    (
+        "the compare in compare-and-swap of a branch",
+        '"update-ref", "--no-deref", "-d", ref, retirement.tip)',
+        '"update-ref", "--no-deref", "-d", ref)',
+        ("test_removal.py", "test_retirement.py"),
+    ),
+    (
+        "the look who has a branch checked out, after its deletion",
+        "            holder = _find_checked_out(git, ref)\n            if holder:",
+        '            holder = ""\n            if holder:',
+        ("test_removal.py",),
+    ),
+    (
+        "the proof that a branch's content is elsewhere",
+        "def is_on_default(git: Git, tip: str, default: str) -> str:\n",
+        "def is_on_default(git: Git, tip: str, default: str) -> str:\n    return 'merged'\n",
+        ("test_removal.py", "test_retirement.py"),
+    ),
+    (
+        "the post-check that the entry is gone",
+        "    if os.path.lexists(retirement.admin) or (",
+        "    if False and os.path.lexists(retirement.admin) or (",
+        RETIRE,
+    ),
+    (
+        "the walk that proves the rescue whole",
+        '    git.ask(None, "rev-list", "--objects", "--quiet", commit)\n',
+        "",
+        ("test_rescue.py",),
+    ),
+    (
+        "the reflogs among the parents of the rescue",
+        "    named |= {name for name, _ in list_stashes(git, tree, 0.0)}\n",
+        "    named = set()\n",
+        ("test_rescue.py", "test_contents.py"),
+    ),
+    (
+        "the rescue of submodules",
+        "    keep_submodules(tools, retirement, tree)\n",
+        "",
+        ("test_rescue.py", "test_contents.py"),
+    ),
+    (
+        "secrets kept out of git",
+        "    paths = [path for path in paths if path not in set(saved)]\n",
+        "",
+        ("test_recover.py", "test_retirement.py", "test_rescue.py"),
+    ),
+    (
+        "raw bytes instead of filtered ones",
+        '"--no-filters", "--stdin-paths"',
+        '"--stdin-paths"',
+        ("test_inspect.py", "test_rescue.py"),
+    ),
+    (
+        "the age of the kept folders",
+        "        if at + tools.config.trash_hours * 3600 <= now or short:",
+        "        if True:",
+        ("test_trash.py",),
+    ),
+    (
+        "the pinned git folder",
+        '                "GIT_DIR": tree.admin,\n',
+        "",
+        ("test_git.py", "test_inspect.py", "test_retirement.py"),
+    ),
+    # ---- nothing is done twice
+    (
+        "a claim that only one can make",
+        "            os.link(temporary, path)\n",
+        "            os.replace(temporary, path)\n",
+        ("test_queue.py", "test_host.py"),
+    ),
+    (
+        "the key that makes a second delivery harmless",
+        '            if any(one.partition(":")[0] == name for one in os.listdir(os.path.join(folder, place))):',
+        "            if False:",
+        ("test_mailbox.py",),
+    ),
+    ("the cap of live workers", "    if live >= config.max_workers:", "    if False:", ("test_spawn.py",)),
+    (
+        "the worktree that holds work without a claim",
+        "    return _why_inhabited(issue, draft, claim)\n",
+        '    return ""\n',
+        ("test_spawn.py",),
+    ),
+    (
+        "the spawn under way",
+        '    if memory.spawn is not None:\n        return f"the spawn',
+        '    if False:\n        return f"the spawn',
+        ("test_spawn.py",),
+    ),
+    (
+        "the tick lock",
+        "    fd = take_lock(station.store.path(TICK_LOCK_FILE), wait_s)\n    if fd is None:",
+        "    fd = os.open(station.store.path(TICK_LOCK_FILE), os.O_RDWR | os.O_CREAT, 0o600)\n    if fd is None:",
+        ("test_loop.py", "test_desk.py"),
+    ),
+    (
+        "the daemon's lock for life",
+        "    lock_fd = take_lock(store.path(LOCK_FILE), 0.2)  # a passing",
+        "    lock_fd = os.open(store.path(LOCK_FILE), os.O_RDWR | os.O_CREAT, 0o600)  # a passing",
+        ("test_daemon.py",),
+    ),
+    (
+        "the save before the first action",
+        "            station.remember(decision.memory)\n        except StateError:",
+        "            station.memory = decision.memory\n        except StateError:",
+        ("test_loop.py",),
+    ),
+    # ---- a failed look never kills
+    ("unknown as the first rule", '    ("unknown", _is_unknown),\n', "", ("test_health.py", "test_decide.py")),
+    (
+        "the process that lives without a session",
+        "    if sighting.session == ABSENT and sighting.process_lives:",
+        "    if False:",
+        ("test_health.py",),
+    ),
+    (
+        "the second look before a rung",
+        '    if look is None:\n        look_twice(draft, sighting, f"before it is',
+        '    if False:\n        look_twice(draft, sighting, f"before it is',
+        ("test_ladder.py",),
+    ),
+    (
+        "the second tick of a death",
+        "    seen_once = track.dead_ticks < 2 or",
+        "    seen_once = False and",
+        ("test_ladder.py",),
+    ),
+    (
+        "the start time beside a pid",
+        "    if is_same_process(host, pid, start) is not True:\n        return False\n",
+        "",
+        ("test_processes.py", "test_daemon.py"),
+    ),
+    (
+        "the halt of a storm",
+        "        draft.change(storm_at=now, calm_ticks=0)\n        names",
+        "        names",
+        ("test_alerts.py",),
+    ),
+    (
+        "no timer in the first tick",
+        "        return self.seen.person or not (self.seen.first or self.seen.gap)",
+        "        return True",
+        ("test_draft.py", "test_ladder.py"),
+    ),
+    (
+        "never typed into a shell",
+        '    if pane.command.lstrip("-") in NEVER_TYPE or pane.command not in action.agents:',
+        "    if False:",
+        ("test_typing.py",),
+    ),
+    (
+        "the look between paste and Enter",
+        "    if _find_typable(station, action)[0] is None:\n",
+        "    if False:\n",
+        ("test_typing.py",),
+    ),
+    ("the sender of a request", "    if sender not in believed:\n", "    if False:\n", ("test_letters.py",)),
+    (
+        "the age of a request",
+        "    if mail.at < _begin_of_life(draft, sighting):\n",
+        "    if False:\n",
+        ("test_requests.py",),
+    ),
+    (
+        "the unreadable claims as unknown",
+        '    if draft.seen.claims is None:\n        return "the claims cannot be read"  # then',
+        '    if False:\n        return "the claims cannot be read"  # then',
+        ("test_requests.py", "test_spawner.py"),
+    ),
+)
+
+
+def list_mutants(text: str) -> list:
+    """Return every mutant as (name, old, new, test files)."""
+    block = text[text.index("\nLOOKS = (") :]
+    rows = re.findall(r'^    \("([^"]+)", (\w+)\),$', block[: block.index("\n)\n")], re.MULTILINE)
+    looks = [(f"the look: {name}", f'    ("{name}", {look}),\n', "", (LOOK_TESTS[name],)) for name, look in rows]
+    return [*looks, *MUTANTS]
+
+
+def try_mutant(mutant: tuple) -> tuple:
+    """Return (name, the test that caught it or "", seconds)."""
+    name, old, new, files = mutant
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="witness-mutant-") as folder:
+        copy = Path(folder) / "copy"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", ".venv*", "__pycache__", "*.pyz", ".*cache"))
+        path = copy / "witness.py"
+        text = path.read_text(encoding="utf-8")
+        if text.count(old) != 1:
+            return name, f"(the line stands there {text.count(old)} times: bring this table up to date)", -1.0
+        path.write_text(text.replace(old, new), encoding="utf-8")
+        for file in files:
+            done = subprocess.run(
+                [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", f"tests/{file}"],
+                cwd=copy,
+                env={**os.environ, "WITNESS_TEST_SEED": "1"},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=600,
+            )
+            caught = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+            if done.returncode == 1 and caught:
+                return name, caught.group(1).partition("tests/")[2], time.monotonic() - began
+    return name, "", time.monotonic() - began
+
+
+def main(words) -> int:
+    """Try every mutant whose name holds one of the words, two at a time; print the table."""
+    mutants = list_mutants((ROOT / "witness.py").read_text(encoding="utf-8"))
+    mutants = [one for one in mutants if not words or any(word in one[0] for word in words)]
+    survived = []
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for name, caught, seconds in pool.map(try_mutant, mutants):
+            good = caught and seconds >= 0
+            print(f"{'caught  ' if good else 'SURVIVED'}  {name}\n          {caught or 'no test noticed'}", flush=True)
+            if not good:
+                survived.append(name)
+    print(f"{len(mutants)} mutants, {len(mutants) - len(survived)} caught, {len(survived)} survived")
+    return 1 if survived or not mutants else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[2:]))  # the first word is the archive, which is not needed here
