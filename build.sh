@@ -23,6 +23,7 @@ usage() {
 ./build.sh demo         build, and show the main job on a throw-away rig
 ./build.sh bench        build, and print the budgets beside what is measured
 ./build.sh mutants      take away, one at a time, what keeps a promise; a test must notice
+./build.sh fuzz         feed every parser a million inputs; no exception but those it declares
 ./build.sh lint         ruff alone
 ./build.sh map          the house that witness.py is: floors, rooms, lines, jobs
 ./build.sh room NAME    one room, and where its tests are
@@ -148,7 +149,7 @@ test)
     build
     exec "$VENV/bin/python" -I "$ROOT/tests/tools/suite.py" "$PYZ" "$@"
     ;;
-demo | bench | mutants)
+demo | bench | mutants | fuzz)
     need_tool git
     need_tool tmux
     [ -r "$ROOT/tests/$word.py" ] || die $NO_INPUT "$ROOT/tests/$word.py is missing"
@@ -175,6 +176,6 @@ help | -h | --help)
     usage
     ;;
 *)
-    die 2 "no chore $word; there are build, test, demo, bench, mutants, lint, map, room, python, help"
+    die 2 "no chore $word; there are build, test, demo, bench, mutants, fuzz, lint, map, room, python, help"
     ;;
 esac

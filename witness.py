@@ -1414,7 +1414,7 @@ def parse_proc_stat(data: bytes) -> Process | None:
 
 def parse_meminfo(data: bytes) -> float | None:
     """Return the MiB that can be had without swapping."""
-    match = re.search(rb"^MemAvailable:\s+(\d+) kB", data, re.MULTILINE)
+    match = re.search(rb"^MemAvailable:\s+(\d{1,15}) kB", data, re.MULTILINE)
     return int(match.group(1)) / 1024 if match else None
 
 

@@ -414,3 +414,7 @@ def test_a_log_of_head_knows_whether_anything_was_made_here(said, idle):
 @given(st.binary(max_size=200))
 def test_any_log_of_head_can_be_read(data):
     assert w.says_idle(data) in (True, False)
+
+
+def test_memory_that_no_machine_has_is_not_told():
+    assert w.parse_meminfo(b"MemAvailable: " + b"9" * 400 + b" kB\n") is None

@@ -244,3 +244,32 @@ def test_tens_of_thousands_of_ignored_files(rig, station, alpha):
         for index in range(200):
             (folder / f"a_rather_long_name_of_a_file_{index}.o").touch()
     assert stand.kinds_of(station, "alpha") == {}
+
+
+def test_person_who_looks_at_the_session_blocks_and_a_control_client_does_not(rig, station, tmp):
+    worker = rig.add_polecat("alpha", stand.SLEEP)
+    attach = ["tmux", "-L", rig.tmux.socket, "-u"]
+
+    def clients():
+        return rig.tmux.run("list-clients", "-t", f"={worker.session}", check=False)
+
+    with subprocess.Popen(
+        [*attach, "-C", "attach", "-t", f"={worker.session}"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as control:
+        wait_for(clients, 10, "the control client")
+        assert stand.kinds_of(station, "alpha") == {}
+        control.stdin.close()
+        control.wait(10)
+    code = "import pty, sys; pty.spawn(sys.argv[1:])"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *attach, "attach", "-t", f"={worker.session}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TERM": "xterm"},
+    ) as person:
+        try:
+            wait_for(clients, 10, "the person")
+            assert stand.kinds_of(station, "alpha") == {"attached": [worker.session]}
+        finally:
+            person.kill()

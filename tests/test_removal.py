@@ -89,3 +89,24 @@ def test_branch_is_pushed_where_that_is_wanted(rig, begun, tmp):
     rig.git("remote", "set-url", "origin", "/no/such/place")
     assert "git push" in w.push_branch(station.tools, begun)
     assert w.push_branch(stand.make_station(rig).tools, begun) == ""
+
+
+def test_branch_that_is_checked_out_while_it_is_deleted_comes_back(rig, station, begun, monkeypatch):
+    """Between the look and the deletion another worktree can take it; its HEAD would name nothing."""
+    rig.git("merge", "--quiet", "polecat/alpha")
+    w.move_aside(station.tools, begun, stand.tree_of(station, "alpha"))
+    w.drop_entry(station.tools, begun)
+    other = rig.path.parent / "other"
+    rig.git("worktree", "add", "--quiet", "--detach", other)
+    real = station.tools.git.change
+
+    def change(tree, *words, **options):
+        answer = real(tree, *words, **options)
+        if "-d" in words:
+            rig.git("symbolic-ref", "HEAD", "refs/heads/polecat/alpha", cwd=other)
+        return answer
+
+    monkeypatch.setattr(station.tools.git, "change", change)
+    result, why = w.settle_branch(station.tools, begun)
+    assert (result, why) == ("kept", f"{other} has just checked it out")
+    assert rig.git("rev-parse", "polecat/alpha") == begun.tip

@@ -148,3 +148,40 @@ def test_failed_write_is_a_tool_error_and_leaves_no_ref(rig, station, monkeypatc
     with pytest.raises(w.ToolError, match="disk full"):
         keep(rig, station)
     assert rig.git("for-each-ref", "refs/witness/") == ""
+
+
+@pytest.mark.parametrize("ignored", [True, False], ids=["ignored", "untracked"])
+def test_secret_never_becomes_a_git_object(rig, station, ignored):
+    if ignored:
+        rig.commit("ignore", {".gitignore": ".env\n"})
+    worker = rig.add_polecat("alpha")
+    (worker.path / ".env").write_text("PASSWORD=correct-horse\n")
+    (worker.path / "plain.txt").write_text("ordinary\n")
+    outcome = w.retire_worktree(station.tools, stand.begin(station, "alpha", force=True), lambda _: None)
+    assert outcome.data["result"] == "retired", outcome
+    objects = rig.git("cat-file", "--batch-all-objects", "--batch", "--unordered")
+    assert "ordinary" in objects
+    assert "correct-horse" not in objects
+    (kept,) = (rig.state / "rescued").glob("alpha/*/.env")
+    assert (kept.read_text(), kept.stat().st_mode & 0o777) == ("PASSWORD=correct-horse\n", 0o600)
+    w.recover_worktree(station.tools, "alpha")
+    assert (worker.path / ".env").read_text() == "PASSWORD=correct-horse\n"
+
+
+def test_rescue_of_which_an_object_vanished_is_no_rescue(rig, station, monkeypatch):
+    """A gc --prune=now beside us has removed objects under a new ref."""
+    worker = rig.add_polecat("alpha")
+    (worker.path / "new.txt").write_text("work that is nowhere else\n")
+    name = rig.git("hash-object", worker.path / "new.txt")
+    real = station.tools.git.change
+
+    def change(tree, *words, **options):
+        answer = real(tree, *words, **options)
+        if "update-ref" in words:
+            (rig.path / ".git" / "objects" / name[:2] / name[2:]).unlink()
+        return answer
+
+    monkeypatch.setattr(station.tools.git, "change", change)
+    outcome = w.retire_worktree(station.tools, stand.begin(station, "alpha", force=True), lambda _: None)
+    assert (outcome.data["result"], "step preserve" in outcome.detail) == ("failed", True)
+    assert (worker.path / "new.txt").exists()

@@ -505,3 +505,15 @@ def test_type_change_of_a_file_comes_back(rig, station):
     assert (worker.path / "f" / "g").read_text() == "work\n"
     assert (worker.path / "d").read_text() == (worker.path / "e").read_text() == "a file now\n"
     assert rig.git("status", "--porcelain", "-uall", cwd=worker.path) == before
+
+
+def test_retirement_whose_entry_is_still_there_is_not_called_done(rig, station, monkeypatch):
+    rig.add_polecat("alpha")
+    real, records = w.drop_entry, []
+    monkeypatch.setattr(w, "drop_entry", lambda *_: None)
+    outcome = w.retire_worktree(station.tools, stand.begin(station, "alpha"), records.append)
+    assert (outcome.data["result"], "is still there" in outcome.detail) == ("failed", True)
+    assert [ref.split("/")[2] for ref in refs(rig)] == ["retiring"]
+    monkeypatch.setattr(w, "drop_entry", real)
+    again = w.retire_worktree(station.tools, records[-1].but(step="remove"), records.append)
+    assert again.data["result"] == "retired"
