@@ -34,7 +34,7 @@ LOOK_TESTS = {
     "HEAD": "test_inspect.py",
     "submodules": "test_contents.py",
     "processes": "test_inspect.py",
-    "clients": "test_retirement.py",
+    "clients": "test_inspect.py",
     "fetch refspecs": "test_inspect.py",
 }
 MUTANTS = (
@@ -273,12 +273,13 @@ def try_mutant(mutant: tuple) -> tuple:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
+                errors="replace",
                 check=False,
                 timeout=600,
             )
-            caught = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+            caught = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", done.stdout, re.MULTILINE)
             if done.returncode == 1 and caught:
-                return name, caught.group(1).partition("tests/")[2], time.monotonic() - began
+                return name, caught.group(1), time.monotonic() - began
     return name, "", time.monotonic() - began
 
 
