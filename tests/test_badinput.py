@@ -1,0 +1,251 @@
+"""Bad input, through the archive: every row of what people, tools, disks and enemies may hand to Witness.
+
+Each case says what it gets word by word: one line, what, where and what to do. What is refused leaves no trace outside
+the state folder, and what is broken is back by itself once it is mended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tools.kit import PYTHON, wait_for
+
+SLEEP = [PYTHON, "-c", "import time; time.sleep(600)"]
+CALM = {"WITNESS_MIN_FREE_DISK": "0", "WITNESS_MIN_FREE_MEMORY": "0", "WITNESS_MAX_LOAD_PER_CORE": "0"}
+FAST = {
+    **CALM,
+    "WITNESS_INTERVAL": "1",
+    "WITNESS_START_GRACE": "0",
+    "WITNESS_STUCK_AFTER": "1",
+    "WITNESS_NUDGE_WAIT": "1",
+    "WITNESS_SPAWN_DELAY_MS": "0",
+    "WITNESS_TOOL_TIMEOUT": "1",  # of a tool that hangs
+}
+QUIET = {**FAST, "WITNESS_STUCK_AFTER": "600", "WITNESS_TOOL_TIMEOUT": "10"}
+
+# Root reads and writes whatever its mode; without these two capabilities (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, taken
+# out of the bounding set with PR_CAPBSET_DROP) it meets the modes of its own files like anybody else.
+UNPRIVILEGED = """\
+import ctypes, os, sys
+if os.geteuid() == 0:
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in (1, 2):
+        if libc.prctl(24, capability, 0, 0, 0):
+            sys.exit("cannot drop a capability: " + os.strerror(ctypes.get_errno()))
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+def events(rig) -> list:
+    """Return (kind, subject, text) of every event so far."""
+    path = rig.state / "witness-events.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [(row["kind"], row["subject"], row["text"]) for row in rows]
+
+
+def log(rig) -> str:
+    path = rig.state / "witness.log"
+    return path.read_text() if path.exists() else ""
+
+
+def view(rig) -> dict:
+    """Return what the daemon saw last."""
+    try:
+        return json.loads((rig.state / "witness-view.json").read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def port(rig, name) -> dict:
+    return view(rig).get("ports", {}).get(name, {})
+
+
+def worker(rig, name) -> dict:
+    return next((one for one in view(rig).get("polecats", ()) if one["name"] == name), {"state": None, "why": ""})
+
+
+def ticks(rig, number=2) -> None:
+    """Wait for so many whole ticks from now on."""
+    for _ in range(number + 1):  # the first may have begun before
+        before = view(rig).get("last_tick_at")
+        wait_for(lambda before=before: view(rig).get("last_tick_at") not in (None, before), 15, "a tick")
+
+
+def snapshot(*folders) -> dict:
+    """Return everything below these folders: path -> mode, and target or hash of the content."""
+    found = {}
+    for top in folders:
+        for folder, names, files in os.walk(top):
+            for name in (*names, *files):
+                path = Path(folder, name)
+                about = path.lstat()
+                if path.is_symlink():
+                    what = os.readlink(path)
+                else:
+                    what = hashlib.sha256(path.read_bytes()).hexdigest() if stat.S_ISREG(about.st_mode) else ""
+                found[str(path)] = (about.st_mode, what)
+    return found
+
+
+def maildir(rig, address="demo.witness") -> Path:
+    folder = rig.state / "mail" / address
+    for name in ("tmp", "new", "cur"):
+        (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    rig.state.chmod(0o700)
+    return folder
+
+
+def drop(rig, key, subject, body="", sender="overseer", at=None) -> Path:
+    """Put a mail into the inbox as any program of this user can: header and body byte by byte."""
+    path = maildir(rig) / "new" / key
+    path.write_bytes(f"From: {sender}\nTo: demo/witness\nSubject: {subject}\n\n{body}".encode())
+    if at is not None:
+        os.utime(path, (at, at))
+    return path
+
+
+def letters(rig, address="mayor", subject="") -> list:
+    folder = rig.state / "mail" / address / "new"
+    texts = [path.read_text() for path in sorted(folder.iterdir())] if folder.is_dir() else []
+    return [text for text in texts if f"\nSubject: {subject}" in text]
+
+
+@pytest.fixture
+def canary(rig, tmp):
+    """Make a tree that nobody may touch, and say whether it and the rig are as they were."""
+    tree = tmp / "canary"
+    (tree / "polecats/prey").mkdir(parents=True)
+    (tree / "polecats/prey/work").write_text("never committed\n")
+    (tree / "link").symlink_to("polecats/prey/work")
+    rig.git("update-index", "--refresh")
+    ours = (f"{rig.state}/", f"{rig.path}/.git/info/exclude/", f"{rig.path}/.beads/")
+
+    def look():
+        both = snapshot(tree, rig.path)
+        return {path: what for path, what in both.items() if not f"{path}/".startswith(ours)}
+
+    look.path = tree
+    return look
+
+
+@pytest.fixture
+def start(witness, rig):
+    """Start the rig's daemon with these variables and return its process."""
+
+    def call(env=QUIET, **options):
+        done = witness("start", rig=rig, env=env, **options)
+        assert done.status == 0, done
+        return rig.daemon()
+
+    return call
+
+
+@pytest.fixture
+def plain_user(witness, tmp):
+    """Run the archive as a user who is bound by the modes of files, be the tests root or not."""
+    launcher = tmp / "unprivileged"
+    launcher.write_text(f"#!{PYTHON}\n{UNPRIVILEGED}")
+    launcher.chmod(0o755)
+    return lambda *words, **options: witness(*words, python=str(launcher), **options)
+
+
+# ---- names ----------------------------------------------------------------------------------------------------------
+
+NAMES = {
+    "../canary": "'../canary'",
+    "..": "'..'",
+    "a/b": "'a/b'",
+    "-rf": "'-rf'",
+    "a\x1b[31mb": "'ab'",
+    "a\nb": "'a b'",
+    "x" * 300: f"'{'x' * 59}…'",
+    "witness": "'witness'",
+    "": "''",
+}
+
+
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name)[:20])
+def test_name_that_is_none_is_refused_and_nothing_is_touched(witness, rig, canary, name):
+    rig.add_polecat("alpha")
+    before = canary()
+    line = f"witness: {NAMES[name]} is no polecat's name; `witness {{}}` lists them\n"
+    assert witness("shutdown", "--force", "--", name, rig=rig) == (2, "", line.format("status"))
+    assert witness("recover", "--", name, rig=rig) == (2, "", line.format("retired"))
+    assert canary() == before
+
+
+def test_folder_that_is_no_workers_is_named_refused_and_left_alone(witness, rig, canary, repo):
+    rig.add_polecat("alpha")
+    rig.add_polecat("twin")
+    folder = rig.path / "polecats"
+    (folder / "beta").symlink_to("alpha")
+    (folder / "prey").symlink_to(canary.path / "polecats/prey")
+    (folder / "twin").rename(folder / "moved")
+    rig.git("worktree", "add", "--quiet", "-b", "nested", canary.path / "nested")
+    (folder / "gamma").mkdir()
+    (folder / "gamma/demo").symlink_to(canary.path / "nested")
+    repo("own").path.rename(folder / "own")
+    for name in ("a b", "-rf", "a\x1b[31mb", "a\nb", "é", "x" * 200, "crew"):
+        (folder / name).mkdir()
+    (folder / "delta").write_text("a file\n")
+    before = canary()
+    reasons = {
+        "beta": "it is a symbolic link",
+        "prey": "it is a symbolic link",
+        "gamma": "it is a symbolic link",
+        "moved": "its repository does not know it under this path (`git worktree repair` mends that)",
+        "own": "it is a repository of its own, no linked worktree",
+        "delta": "it is no folder",
+    }
+    done = witness("shutdown", "--force", *reasons, rig=rig)
+    assert done == (1, "".join(f"{name}: failed - {why}\n" for name, why in reasons.items()), "")
+    for key, name in enumerate(reasons):
+        drop(rig, f"{key}.x", f"LIFECYCLE: polecat-{name} requesting shutdown")
+    assert witness("start", rig=rig, env=QUIET).status == 0
+    wait_for(lambda: not os.listdir(maildir(rig) / "new"), 10, "every mail to be settled")
+    assert [row for row in events(rig) if row[0] == "mail"] == [("mail", name, why) for name, why in reasons.items()]
+    strangers = json.loads(witness("status", "--json", rig=rig).stdout)["strangers"]
+    wrong = dict.fromkeys(("a b", "-rf", "ab", "é", "x" * 79 + "…", "crew"), "its name is no polecat's")
+    assert {one["folder"]: one["reason"] for one in strangers} == {**reasons, **wrong}
+    rig.stop_daemon()
+    assert canary() == before
+
+
+# ---- mail -----------------------------------------------------------------------------------------------------------
+
+
+def test_of_ten_thousand_mails_a_tick_reads_200_and_acknowledges_20(rig, start):
+    # While tmux cannot be asked, a request waits: 199 of them are the oldest, then one note, then more than anybody
+    # can read at once.
+    rig.add_polecat("alpha")
+    new = maildir(rig) / "new"
+    at = time.time() + 1
+    for number in range(10_000):
+        subject = "LIFECYCLE: Shutdown alpha" if number < 199 else "MERGED x"
+        drop(rig, f"{number:05d}.x", subject, sender="demo/alpha", at=at + number / 1000)
+    start({**QUIET, "PATH": str(rig.path), "WITNESS_INTERVAL": "1"})
+    wait_for(lambda: not (new / "00199.x").exists(), 20, "the 200th mail")
+    ticks(rig, 2)
+    # Each later tick read the same 199 again and one more note.
+    assert {f"{number:05d}.x" for number in range(199)} <= set(os.listdir(new))
+    acknowledged = sorted(name.partition(":")[0] for name in os.listdir(new.parent / "cur"))
+    assert acknowledged == [f"{number:05d}.x" for number in range(199, 199 + len(acknowledged))]
+    assert len(acknowledged) < 60
+    assert view(rig)["mails_waiting"] > 9000
+    rig.stop_daemon()
+    # With nothing in the way: the first tick and FOLLOW_UPS (12) more at once, then an interval's rest.
+    for number in range(199):
+        (new / f"{number:05d}.x").unlink()
+    before = len(os.listdir(new))
+    start({**QUIET, "WITNESS_INTERVAL": "600"})
+    wait_for(lambda: before - len(os.listdir(new)) == 13 * 20, 20, "260 acknowledged mails")
+    status = Path(f"/proc/{rig.daemon().pid}/stat") if sys.platform == "linux" else None
+    wait_for(lambda: status is None or b") S " in status.read_bytes(), 10, "the daemon to rest")
+    assert before - len(os.listdir(new)) == 13 * 20
