@@ -4744,6 +4744,27 @@ def _exclude_ours(host: Host, rig: Rig) -> None:
         raise StateError(f"{path}: {error.strerror}", "make it writable: our folders must not dirty the tree") from None
 
 
+def check_state_folder(rig: Rig) -> None:
+    """Refuse a state folder that is a link, somebody else's, or for others to write; one not made yet is fine.
+
+    Raises:
+        StateError: says which.
+    """
+    try:
+        about = os.lstat(rig.state)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StateError(f"state folder {rig.state}: {error.strerror}", "make the rig readable for its user") from None
+    if not stat.S_ISDIR(about.st_mode):
+        raise StateError(f"state folder {rig.state} is no folder", "move it away")
+    if about.st_uid != os.geteuid() or about.st_mode & 0o022:
+        raise StateError(
+            f"state folder {rig.state} belongs to uid {about.st_uid}, mode {about.st_mode & 0o777:o}",
+            "it must be ours and writable by nobody else: chmod go-w",
+        )
+
+
 def check_ground(host: Host, rig: Rig, config: Config) -> None:
     """Make the state folder and refuse a rig that is not ours to watch.
 
@@ -4758,16 +4779,9 @@ def check_ground(host: Host, rig: Rig, config: Config) -> None:
         )
     try:
         host.make_folder(rig.state)
-        about = os.lstat(rig.state)
     except OSError as error:
         raise StateError(f"state folder {rig.state}: {error.strerror}", "make the rig writable for its user") from None
-    if not stat.S_ISDIR(about.st_mode):
-        raise StateError(f"state folder {rig.state} is no folder", "move it away")
-    if about.st_uid != os.geteuid() or about.st_mode & 0o022:
-        raise StateError(
-            f"state folder {rig.state} belongs to uid {about.st_uid}, mode {about.st_mode & 0o777:o}",
-            "it must be ours and writable by nobody else: chmod go-w",
-        )
+    check_state_folder(rig)
     _exclude_ours(host, rig)
 
 
@@ -8829,6 +8843,7 @@ def _ack_mail(desk: Desk, words) -> Answer:
 
 def cmd_mail(desk: Desk, words) -> Answer:
     """Send, list or acknowledge mail."""
+    check_state_folder(desk.rig)
     return {"send": _send_mail, "inbox": _list_mail, "ack": _ack_mail}[words.verb](desk, words)
 
 
@@ -9195,6 +9210,7 @@ def cmd_start(desk: Desk, words) -> Answer:
 
 def cmd_stop(desk: Desk, words) -> Answer:
     """Stop the daemon; workers go on."""
+    check_state_folder(desk.rig)  # its PID file says who is signalled
     status, line = stop_daemon(desk.store, words.timeout, words.force)
     if status != EXIT_OK:
         raise _said(status, line)
@@ -9245,6 +9261,7 @@ def _set_config(desk: Desk, words) -> Answer:
         raise UsageError("config set needs a name and a value", "write `witness config set max_workers 6`")
     name, text = words.words
     value = parse_setting(name, text, "config set")
+    check_state_folder(desk.rig)
     desk.config()
     host, path = desk.host, desk.store.path(CONFIG_FILE)
     host.make_folder(desk.rig.state)

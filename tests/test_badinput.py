@@ -218,6 +218,37 @@ def test_folder_that_is_no_workers_is_named_refused_and_left_alone(witness, rig,
     assert canary() == before
 
 
+LINKED = {
+    "mail send": ("mail", "send", "mayor/", "-s", "HELP"),
+    "mail inbox": ("mail", "inbox", "mayor/"),
+    "config set": ("config", "set", "interval", "5"),
+    "stop": ("stop",),
+    "start": ("start",),
+    "health": ("health",),
+}
+
+
+@pytest.mark.parametrize("words", LINKED.values(), ids=list(LINKED))
+def test_state_folder_that_leads_out_of_the_rig_is_not_written_to(witness, rig, canary, words):
+    (rig.path / ".gastown").symlink_to(canary.path)
+    before = canary()
+    line = f"witness: state folder {rig.path}/.gastown is no folder; move it away\n"
+    assert witness(*words, rig=rig) == (1, "", line)
+    assert canary() == before
+
+
+@pytest.mark.parametrize("words", LINKED.values(), ids=list(LINKED))
+def test_state_folder_that_others_can_write_is_refused(witness, rig, words):
+    (rig.path / ".gastown").mkdir()
+    (rig.path / ".gastown").chmod(0o770)
+    line = (
+        f"witness: state folder {rig.path}/.gastown belongs to uid {os.geteuid()}, mode 770; it must be ours and "
+        "writable by nobody else: chmod go-w\n"
+    )
+    assert witness(*words, rig=rig) == (1, "", line)
+    assert os.listdir(rig.path / ".gastown") == []
+
+
 # ---- mail -----------------------------------------------------------------------------------------------------------
 
 
