@@ -9011,6 +9011,9 @@ def _reset_issues(station: Station, issues) -> Answer:
     """Forget an issue's failed attempts and its hand-over: a person decided that it is to be done again."""
     if not issues:
         raise UsageError("spawn reset needs an issue", "`witness spawn --explain` lists them")
+    for issue in issues:
+        if not is_issue_id(issue):
+            raise UsageError(f"{clean_line(issue, 60)!r} is no issue's id", "`witness issues` lists them")
     fd = take_tick_lock(station, station.config.tool_timeout + 10)
     try:
         claims = station.queue.read_claims()
@@ -9020,8 +9023,6 @@ def _reset_issues(station: Station, issues) -> Answer:
             )
         memory, rows = station.store.load(), []
         for issue in issues:
-            if not is_issue_id(issue):
-                raise UsageError(f"{clean_line(issue, 60)!r} is no issue's id")
             claim = claims.get(issue) or Claim(issue=issue, actor=station.actor, at=station.host.now())
             if claim.state in ("claimed", "working") and isinstance(read_worktree(station.rig, claim.name), Worktree):
                 rows.append(

@@ -181,6 +181,21 @@ def test_name_that_is_none_is_refused_and_nothing_is_touched(witness, rig, canar
     assert canary() == before
 
 
+def test_name_that_is_none_is_refused_by_the_other_commands(witness, rig, canary):
+    before = canary()
+    line = "witness: '../canary' is no polecat's name; `witness status` lists them\n"
+    assert witness("hold", "../canary", rig=rig) == (2, "", line)
+    line = f"witness: no polecat ../canary in {rig.path}/polecats; `witness status` lists them\n"
+    assert witness("health", "../canary", rig=rig) == (1, "", line)
+    line = "witness: '../canary' is no issue's id; `witness issues` lists them\n"
+    assert witness("spawn", "reset", "../canary", rig=rig) == (2, "", line)
+    line = f"witness: no issue ../canary in {rig.path}/.beads/issues.jsonl; `witness issues` lists them\n"
+    assert witness("close", "../canary", rig=rig) == (1, "", line)
+    line = "witness: '../../canary' is no mail address; write RIG/NAME, RIG/witness or mayor/\n"
+    assert witness("mail", "send", "../../canary", rig=rig) == (2, "", line)
+    assert canary() == before
+
+
 def test_folder_that_is_no_workers_is_named_refused_and_left_alone(witness, rig, canary, repo):
     rig.add_polecat("alpha")
     rig.add_polecat("twin")
