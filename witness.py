@@ -8859,6 +8859,9 @@ def cmd_health(desk: Desk, words) -> Answer:
     seen, decision, done = desk.run_rounds(station, wish, act=not words.dry_run)
     missing = [name for name in words.names if name not in decision.verdicts]
     if missing:
+        if seen.ports["git"].state == UNKNOWN:
+            why = f"{clean_line(missing[0], 60)} is not known: {seen.ports['git'].reason}"
+            raise ToolError(why, "mend that, then look again")
         raise WitnessError(
             f"no polecat {clean_line(missing[0], 60)} in {desk.rig.polecats}", "`witness status` lists them"
         )
@@ -8953,6 +8956,8 @@ def cmd_shutdown(desk: Desk, words) -> Answer:
             rows.append({"name": name, "result": "failed", "detail": f"not begun: {why}"})
         else:
             stranger = next((why for folder, why in seen.strangers if folder == name), "")
+            if not stranger and seen.ports["git"].state == UNKNOWN:  # nobody can tell whether it is gone
+                stranger = f"not begun: {seen.ports['git'].reason}"
             rows.append({"name": name, "result": "failed" if stranger else "gone", "detail": stranger})
     data = {"polecats": rows}
     good = all(one["result"] in ("retired", "gone") for one in rows)

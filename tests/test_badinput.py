@@ -233,6 +233,17 @@ def test_folder_that_is_no_workers_is_named_refused_and_left_alone(witness, rig,
     assert canary() == before
 
 
+def test_worker_is_not_called_gone_where_nobody_could_look(witness, rig):
+    rig.add_polecat("alpha")
+    folder = rig.path / "polecats"
+    folder.rename(rig.path / "kept")
+    folder.write_text("")
+    reason = f"{folder}: Not a directory"
+    assert witness("shutdown", "alpha", rig=rig) == (1, f"alpha: failed - not begun: {reason}\n", "")
+    line = f"witness: alpha is not known: {reason}; mend that, then look again\n"
+    assert witness("health", "alpha", rig=rig) == (1, "", line)
+
+
 LINKED = {
     "mail send": ("mail", "send", "mayor/", "-s", "HELP"),
     "mail inbox": ("mail", "inbox", "mayor/"),
