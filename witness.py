@@ -7461,6 +7461,8 @@ def _ask_version(station: Station, tool: str, argv) -> Port:
 
 def list_worktrees(rig: Rig) -> tuple:
     """Return (worktrees, (folder, reason) of what is none, why the folder cannot be read)."""
+    if not os.path.realpath(rig.polecats).startswith(rig.path + os.sep):
+        return (), (), f"{rig.polecats}: leads out of the rig; move what it names into the rig"
     try:
         names = sorted(entry.name for entry in os.scandir(rig.polecats))
     except FileNotFoundError:

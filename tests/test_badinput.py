@@ -233,6 +233,20 @@ def test_folder_that_is_no_workers_is_named_refused_and_left_alone(witness, rig,
     assert canary() == before
 
 
+def test_worktrees_behind_a_link_out_of_the_rig_are_not_followed(witness, rig, canary, start):
+    rig.add_polecat("alpha")
+    folder = rig.path / "polecats"
+    folder.rename(canary.path / "outside")
+    folder.symlink_to(canary.path / "outside")
+    rig.git("worktree", "repair", folder / "alpha")
+    before = canary()
+    reason = f"{folder}: leads out of the rig; move what it names into the rig"
+    assert witness("shutdown", "--force", "alpha", rig=rig) == (1, f"alpha: failed - not begun: {reason}\n", "")
+    start()
+    wait_for(lambda: port(rig, "git").get("reason") == reason, 10, "the link to be seen")
+    assert canary() == before
+
+
 def test_worker_is_not_called_gone_where_nobody_could_look(witness, rig):
     rig.add_polecat("alpha")
     folder = rig.path / "polecats"
