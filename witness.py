@@ -8796,19 +8796,27 @@ def _send_mail(desk: Desk, words) -> Answer:
     return Answer(status=EXIT_OK, data={"to": to, "from": sender}, text=f"sent to {clean_line(to)}\n")
 
 
-def _open_maildir(desk: Desk, address: str):
+def _open_maildir(desk: Desk, address: str) -> tuple:
+    """Return (a Maildir, the keys of its messages); no FIFO, which would hang us, and no link, which leads anywhere."""
     import mailbox
 
-    return mailbox.Maildir(Mailbox(desk.host, desk.rig).folder(address), factory=None)
+    folder = Mailbox(desk.host, desk.rig).folder(address)
+    entries = [entry for name in ("new", "cur") for entry in os.scandir(os.path.join(folder, name))]
+    keys = {regular: set() for regular in (True, False)}
+    for entry in entries:
+        keys[entry.is_file(follow_symlinks=False)].add(entry.name.partition(":")[0])
+    return mailbox.Maildir(folder, factory=None), sorted(keys[True] - keys[False])
 
 
 def _list_mail(desk: Desk, words) -> Answer:
     address = words.words[0] if words.words else _own_address(desk)
     rows = []
-    for key, message in _open_maildir(desk, address).items():
-        if message.get_subdir() != "new":
+    maildir, keys = _open_maildir(desk, address)
+    for key in keys:
+        message = maildir.get(key)
+        if message is None or message.get_subdir() != "new":
             continue
-        mail = parse_mail(key, message.as_bytes(), message.get_date())
+        mail = parse_mail(key, maildir.get_bytes(key), message.get_date())
         rows.append(
             {
                 "id": key,
@@ -8826,9 +8834,9 @@ def _list_mail(desk: Desk, words) -> Answer:
 
 def _ack_mail(desk: Desk, words) -> Answer:
     address = words.address or _own_address(desk)
-    maildir, done = _open_maildir(desk, address), []
+    (maildir, keys), done = _open_maildir(desk, address), []
     for key in words.words:
-        if key in maildir:
+        if key in keys:
             message = maildir[key]
             message.set_subdir("cur")
             message.add_flag("S")

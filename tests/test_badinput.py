@@ -320,3 +320,20 @@ def test_of_ten_thousand_mails_a_tick_reads_200_and_acknowledges_20(rig, start):
     status = Path(f"/proc/{rig.daemon().pid}/stat") if sys.platform == "linux" else None
     wait_for(lambda: status is None or b") S " in status.read_bytes(), 10, "the daemon to rest")
     assert before - len(os.listdir(new)) == 13 * 20
+
+
+def test_inbox_entries_that_are_no_mail_are_passed_over(witness, rig, canary, start):
+    new = maildir(rig) / "new"
+    drop(rig, "1.x", "MERGED x")
+    (new / "2.folder").mkdir()
+    os.mkfifo(new / "3.fifo")
+    (new / "4.link").symlink_to(canary.path / "polecats/prey/work")
+    (new / "5.dangling").symlink_to("nowhere")
+    (new / "6.loop").symlink_to("6.loop")
+    before = canary()
+    inbox = json.loads(witness("mail", "inbox", "demo/witness", "--json", rig=rig).stdout)
+    assert [one["subject"] for one in inbox["messages"]] == ["MERGED x"]
+    start()
+    wait_for(lambda: not os.listdir(new), 10, "every entry to be settled")
+    assert sorted(os.listdir(new.parent / "dead")) == ["2.folder", "3.fifo", "4.link", "5.dangling", "6.loop"]
+    assert canary() == before
