@@ -1527,6 +1527,11 @@ def _find_text(message) -> str:
     return ""
 
 
+def _mark_controls(text: str) -> str:
+    """Replace control characters that are no white space by one that no name holds; to drop them would guess a name."""
+    return re.sub(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]", "\ufffd", text)
+
+
 def _read_header(message, name: str) -> str:
     from email.errors import MessageError
     from email.header import decode_header
@@ -1540,7 +1545,7 @@ def _read_header(message, name: str) -> str:
             text += piece if isinstance(piece, str) else piece.decode(charset, "replace")
     except (MessageError, ValueError, LookupError):
         text = str(raw)
-    return clean_line(text, 300)
+    return clean_line(_mark_controls(text), 300)
 
 
 def parse_mail(mail_id: str, data: bytes, at: float) -> Mail:
@@ -1555,6 +1560,7 @@ def parse_mail(mail_id: str, data: bytes, at: float) -> Mail:
         message, text = BytesHeaderParser().parsebytes(data), ""
     sender = re.sub(r".*<([^<>]*)>$", r"\1", _read_header(message, "From"))
     subject = _read_header(message, "Subject")
+    text = re.sub(r"(?m)^[ \t]*Polecat:.*$", lambda match: _mark_controls(match.group()), text)
     return Mail(id=mail_id, sender=sender, subject=subject, body=clean_text(text, 8000), at=at)
 
 

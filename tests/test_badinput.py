@@ -291,6 +291,58 @@ def test_state_folder_that_others_can_write_is_refused(witness, rig, words):
 
 # ---- mail -----------------------------------------------------------------------------------------------------------
 
+ASK = "LIFECYCLE: polecat requesting shutdown"
+MAILS = {
+    "empty": (ASK, "Polecat: \n", "overseer", "overseer", "'' is no polecat's name"),
+    "none": (ASK, "no name\n", "overseer", "overseer", "it names no polecat"),
+    "next-line": (ASK, "Polecat:\nalpha\n", "overseer", "overseer", "'' is no polecat's name"),
+    "two": (ASK, "Polecat: alpha\nPolecat: beta\n", "overseer", "overseer", "it names several polecats"),
+    "other": ("LIFECYCLE: Shutdown alpha", "Polecat: beta\n", "overseer", "overseer", "it names several polecats"),
+    "path": (ASK, "Polecat: ../canary\n", "overseer", "overseer", "'../canary' is no polecat's name"),
+    "dots": (ASK, "Polecat: ..\n", "overseer", "overseer", "'..' is no polecat's name"),
+    "dash": ("LIFECYCLE: polecat--rf requesting shutdown", "", "overseer", "overseer", "'-rf' is no polecat's name"),
+    "long": (ASK, f"Polecat: {'x' * 300}\n", "overseer", "overseer", f"'{'x' * 39}…' is no polecat's name"),
+    "escape": (
+        "LIFECYCLE: Shutdown al\x1b[31mpha",
+        "",
+        "overseer",
+        "overseer",
+        "'al\ufffd[31mpha' is no polecat's name",
+    ),
+    "escape-below": (ASK, "Polecat: al\x1b[31mpha\n", "overseer", "overseer", "'al\ufffd[31mpha' is no polecat's name"),
+    "shell": (
+        "LIFECYCLE: Shutdown $(touch${IFS}canary)",
+        "",
+        "overseer",
+        "overseer",
+        "'$(touch${IFS}canary)' is no polecat's name",
+    ),
+    "seat": ("LIFECYCLE: Shutdown refinery", "", "overseer", "overseer", "'refinery' is no polecat's name"),
+    "forged": (ASK, "Polecat: alpha\n", "demo/beta", "alpha", "demo/beta may not ask for alpha"),
+    "foreign": (ASK, "Polecat: alpha\n", "other/alpha", "alpha", "other/alpha may not ask for alpha"),
+    "nobody": (ASK, "Polecat: alpha\n", "", "alpha", "nobody may not ask for alpha"),
+    "gone": (ASK, "Polecat: nobody-here\n", "overseer", "nobody-here", "asked for shutdown and is gone already"),
+}
+
+
+def test_mail_that_is_no_honest_request_is_archived_with_its_reason(rig, canary, start):
+    rig.add_polecat("alpha")
+    rig.add_polecat("beta")
+    before = canary()
+    for number, (subject, body, sender, _, _) in enumerate(MAILS.values()):
+        drop(rig, f"{number:03d}.x", subject, body, sender, at=time.time() + 1 + number / 100)
+    drop(rig, "stale.x", "LIFECYCLE: Shutdown alpha", sender="demo/alpha", at=1e9)
+    start()
+    wait_for(lambda: not os.listdir(maildir(rig) / "new"), 10, "every mail to be settled")
+    told = [(who, text) for kind, who, text in events(rig) if kind == "mail"]
+    wanted = [("alpha", "request of 2001-09-09T01:46:40.000Z is older than the polecat")]
+    wanted += [(who, text) for *_, who, text in MAILS.values()]
+    assert told == wanted
+    assert len(os.listdir(maildir(rig) / "cur")) == len(wanted)
+    wait_for(lambda: view(rig).get("requests") == 0, 10, "a look without a request")
+    rig.stop_daemon()
+    assert canary() == before
+
 
 def test_of_ten_thousand_mails_a_tick_reads_200_and_acknowledges_20(rig, start):
     # While tmux cannot be asked, a request waits: 199 of them are the oldest, then one note, then more than anybody
