@@ -7460,7 +7460,8 @@ def _ask_version(station: Station, tool: str, argv) -> Port:
         ran = station.host.run(argv, station.config.tool_timeout)
         match = re.search(r"\d+\.\d+\S*", ran.text()) if ran.ok else None
         if match is None:
-            return Port(state=UNKNOWN, reason=ran.reason())
+            reason = f"{' '.join(argv)} printed {clean_line(ran.text(), 60)!r}" if ran.ok else ran.reason()
+            return Port(state=UNKNOWN, reason=reason)
         station.versions[tool] = match.group()
     return Port(version=station.versions[tool])
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import stat
 import sys
 import time
@@ -389,3 +390,128 @@ def test_inbox_entries_that_are_no_mail_are_passed_over(witness, rig, canary, st
     wait_for(lambda: not os.listdir(new), 10, "every entry to be settled")
     assert sorted(os.listdir(new.parent / "dead")) == ["2.folder", "3.fifo", "4.link", "5.dangling", "6.loop"]
     assert canary() == before
+
+
+# ---- outside tools --------------------------------------------------------------------------------------------------
+
+STUB = """\
+#!/bin/sh
+mode=
+[ -r "$0.mode" ] && read -r mode <"$0.mode"
+case $mode in
+"") exec {real} "$@" ;;
+hang) exec {sleep} 60 ;;
+exit) printf '\\033]0;x\\007boom \\001\\nmore\\n' >&2; exit 1 ;;
+silent) exit 3 ;;
+garbage) printf 'garb\\033[31mage\\001\\n' ;;
+null) echo null ;;
+flood) exec {head} -c 1073741824 /dev/zero ;;
+esac
+"""
+
+
+class Stub:
+    """A tool that stands first on the PATH, and alone there: the real one, until it is told to be broken."""
+
+    def __init__(self, folder: Path, name: str):
+        self.path, self.mode = folder / name, folder / f"{name}.mode"
+        places = {tool: shutil.which(tool) for tool in ("sleep", "head")}
+        self.path.write_text(STUB.format(real=shutil.which(name), **places))
+        self.path.chmod(0o755)
+
+    def breaks(self, how: str) -> None:
+        self.mends()
+        if how == "missing":
+            self.path.rename(f"{self.path}.away")
+        elif how == "denied":
+            self.path.chmod(0o644)
+        else:
+            replace_file(self.mode, how + "\n")
+
+    def mends(self) -> None:
+        if not self.path.exists():
+            Path(f"{self.path}.away").rename(self.path)
+        self.path.chmod(0o755)
+        if self.mode.exists():
+            self.mode.unlink()
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Replace a file as a whole: its reader never sees half of it."""
+    beside = path.with_name(f"{path.name}.new")
+    beside.write_text(text)
+    beside.rename(path)
+
+
+@pytest.fixture
+def stubs(tmp):
+    """Make stubs of git and tmux, and the PATH on which they are all there is."""
+    folder = tmp / "stubs"
+    folder.mkdir()
+    made = {name: Stub(folder, name) for name in ("git", "tmux")}
+    made["env"] = {"PATH": str(folder)}
+    return made
+
+
+BROKEN = {
+    "tmux": {
+        "missing": "tmux list-panes: tmux is missing",
+        "denied": "tmux list-panes: cannot be run: Permission denied",
+        "hang": "tmux list-panes: no answer within 1 s",
+        "exit": "tmux list-panes: exit 1: boom",
+        "silent": "tmux list-panes: exit 3",
+        "garbage": "tmux list-panes printed 'garbage'",
+        "null": "tmux list-panes printed 'null'",
+        "flood": "tmux list-panes: printed more than 4194304 bytes",
+    },
+    "git": {
+        "missing": "git: git is missing",
+        "denied": "git: cannot be run: Permission denied",
+        "hang": "git: no answer within 1 s",
+        "exit": "git: exit 1: boom",
+        "silent": "git: exit 3",
+        "garbage": "git --version printed 'garbage'",
+        "null": "git --version printed 'null'",
+        "flood": "git: printed more than 4194304 bytes",
+    },
+}
+
+
+@pytest.mark.parametrize("tool", BROKEN)
+def test_broken_tool_stops_what_depends_on_it_and_is_believed_again_when_mended(witness, rig, stubs, start, tool):
+    # One worker is stuck, one asked for its shutdown, one issue is ready: all three wait.
+    rig.add_polecat("alpha", SLEEP)
+    rig.add_polecat("beta")
+    issue = {"id": "demo-1", "title": "Work", "status": "open", "issue_type": "task"}
+    (rig.path / ".beads").mkdir()
+    (rig.path / ".beads/issues.jsonl").write_text(json.dumps(issue) + "\n")
+    stub = stubs[tool]
+    stub.breaks("missing")
+    start({**FAST, **stubs["env"], "WITNESS_AGENT_COMMAND": json.dumps(SLEEP)})
+    drop(rig, "1.x", "LIFECYCLE: Shutdown beta", sender="demo/beta", at=time.time() + 2)
+    for how, reason in BROKEN[tool].items():
+        stub.breaks(how)
+        wait_for(lambda reason=reason: port(rig, tool).get("reason") == reason, 20, f"{tool}: {reason}")
+        assert port(rig, tool)["state"] == "degraded"
+        assert {one["state"] for one in view(rig)["polecats"]} == {"unknown"}
+        assert f"{tool} is unknown: {reason}" in view(rig)["queue"]["reason"]
+    said = json.loads(witness("status", "--json", rig=rig).stdout)
+    assert {key: said["ports"][tool][key] for key in ("state", "reason")} == {"state": "degraded", "reason": reason}
+    assert f"{tool} degraded: {reason}\n" in witness("status", rig=rig).stdout
+    wait_for(lambda: letters(rig, subject="ESCALATION"), 10, "one escalation")
+    acts = ("nudge", "retire", "spawn", "restart")
+    assert not [line for line in log(rig).splitlines() if line.split(" ")[1].startswith(acts)], log(rig)
+    assert not [row for row in events(rig) if row[0] in ("nudged", "retired", "refused", "spawned", "spawn-failed")]
+    stub.mends()
+    wait_for(lambda: not (rig.path / "polecats/beta").exists(), 20, "the request to be granted")
+    wait_for(lambda: ("spawned", "demo-1", "works on demo-1") in events(rig), 20, "the issue to get a worker")
+    wait_for(lambda: [row for row in events(rig) if row[:2] == ("nudged", "alpha")], 20, "the stuck one to be nudged")
+    assert port(rig, tool)["state"] == "ok"
+    told = [row for row in events(rig) if row[0] in ("degraded", "recovered")]
+    assert [row[:2] for row in told] == [("degraded", tool), ("recovered", tool)]
+    assert told[0][2] == BROKEN[tool]["missing"]
+    subjects = [text.partition("Subject: ")[2].partition("\n")[0] for text in letters(rig)]
+    assert sorted(subjects)[:2] == [
+        f"ESCALATION: demo: {tool} does not answer: {BROKEN[tool]['missing']}; what depends on it is suspended",
+        f"RESOLVED: port-{tool}",
+    ]
