@@ -7434,6 +7434,7 @@ class Station:
         self.use(config)
         self.actor = self.store.read_actor()
         self.first = True
+        self.taken_up = False  # git was asked for retirements that a lost memory knew of
         self.outcomes = ()
         self.looks = {}
         self.versions = {}
@@ -7956,20 +7957,22 @@ def take_tick_lock(station: Station, wait_s: float) -> int:
     return fd
 
 
-def _take_up(station: Station, memory: Memory) -> Memory:
-    """Add unfinished retirements that git knows of and the memory does not: the memory was lost."""
+def _take_up(station: Station, memory: Memory) -> tuple:
+    """Return (memory, whether git could be asked) with the unfinished retirements that only git knows of."""
     known = {retirement.id for retirement in memory.retirements.values()}
     try:
         found, troubles = find_unfinished(station.tools, known)
     except ToolError as error:
-        found, troubles = [], [error.message]
-    for trouble in troubles:
-        station.store.tell("degraded", "git", trouble)
+        if station.first:
+            station.store.tell("degraded", "unfinished retirements", error.message)
+        return memory, False
+    for trouble in troubles if station.first else ():
+        station.store.tell("degraded", "unfinished retirements", trouble)
     for retirement in found:
         if retirement.name not in memory.retirements:
             station.store.tell("taken-up", retirement.name, f"unfinished retirement {retirement.id}")
             memory = memory.but(retirements={**memory.retirements, retirement.name: retirement})
-    return memory
+    return memory, True
 
 
 def run_round(station: Station, gap: bool = False, act: bool = True, guard=None, **wish):
@@ -7979,8 +7982,9 @@ def run_round(station: Station, gap: bool = False, act: bool = True, guard=None,
     done any more. Without act nothing is saved and only second looks, which change nothing, are performed.
     """
     memory = station.store.load()
-    if station.first:
-        memory = _take_up(station, memory)
+    taken_up = station.taken_up
+    if not taken_up:
+        memory, taken_up = _take_up(station, memory)
     station.memory = memory
     seen = observe(station, memory, gap, **wish)
     weighed = station.outcomes, station.looks
@@ -8004,7 +8008,7 @@ def run_round(station: Station, gap: bool = False, act: bool = True, guard=None,
         if act and not isinstance(action, (LookTwice, SweepTrash)):
             station.store.log(describe(action))
         station.outcomes += (perform(station, action),)  # at once: the next one may raise
-    station.first = False
+    station.first, station.taken_up = False, taken_up
     return seen, decision.but(memory=station.memory if act else decision.memory), list(station.outcomes)
 
 

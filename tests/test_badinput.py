@@ -508,7 +508,8 @@ def test_broken_tool_stops_what_depends_on_it_and_is_believed_again_when_mended(
     wait_for(lambda: [row for row in events(rig) if row[:2] == ("nudged", "alpha")], 20, "the stuck one to be nudged")
     assert port(rig, tool)["state"] == "ok"
     told = [row for row in events(rig) if row[0] in ("degraded", "recovered")]
-    assert [row[:2] for row in told] == [("degraded", tool), ("recovered", tool)]
+    told = [row for row in told if row[1] == tool]
+    assert [row[0] for row in told] == ["degraded", "recovered"]
     assert told[0][2] == BROKEN[tool]["missing"]
     subjects = [text.partition("Subject: ")[2].partition("\n")[0] for text in letters(rig)]
     assert sorted(subjects)[:2] == [

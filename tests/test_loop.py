@@ -68,6 +68,27 @@ def test_round_without_acting_changes_nothing_on_disk(rig, station):
     assert sorted(os.listdir(station.store.folder)) == before
 
 
+def test_lost_retirements_are_looked_for_until_git_can_be_asked(rig, station, monkeypatch):
+    worker = rig.add_polecat("alpha")
+    lost = stand.begin(station, "alpha", step="move")
+    asked = []
+
+    def find(_tools, known):
+        asked.append(known)
+        if len(asked) < 3:
+            raise w.ToolError("git for-each-ref: exit 1")
+        return [lost]
+
+    monkeypatch.setattr(w, "find_unfinished", find)
+    monkeypatch.setattr(w, "perform", lambda station, action: w.Outcome(kind="x", subject="x", ok=True, at=0.0))
+    stand.run_rounds(station, 5)
+    assert len(asked) == 3
+    assert station.memory.retirements == {"alpha": lost}
+    assert worker.path.exists()
+    told = [(kind, subject) for kind, subject in stand.events(station) if kind in ("degraded", "taken-up")]
+    assert told == [("degraded", "unfinished retirements"), ("taken-up", "alpha")]
+
+
 def test_outcomes_come_back_in_the_next_observation(rig, station):
     rig.add_polecat("alpha", stand.SLEEP)
     station.use(w.make_config({**stand.CALM, "stuck_after": 1, "tmux_socket": rig.tmux.socket}, "t", {}))
