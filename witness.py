@@ -5325,9 +5325,16 @@ def changed_files(git: Git, tree: Worktree) -> tuple:
 
 
 def list_refs(git: Git, prefix: str, tree: Worktree | None = None) -> list:
-    """Return (ref, object name) of every ref below a prefix, of the base repository or as seen from a worktree."""
+    """Return (ref, object name) of every ref below a prefix, of the base repository or as seen from a worktree.
+
+    Raises:
+        ToolError: git could not tell.
+    """
     out = git.ask(tree, "for-each-ref", "--format=%(refname) %(objectname)", prefix)
-    return [tuple(os.fsdecode(line).rsplit(" ", 1)) for line in out.splitlines()]
+    found = [re.fullmatch(r"(?s)(refs/.+) ([0-9a-f]{40,64})", os.fsdecode(line)) for line in out.splitlines()]
+    if not all(found):
+        raise ToolError(f"git for-each-ref printed {clean_line(os.fsdecode(out), 60)!r}")
+    return [match.groups() for match in found]
 
 
 def default_branch(git: Git, config: Config) -> str:
