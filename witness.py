@@ -3965,7 +3965,8 @@ def _list_troubles(data: dict) -> list:
     for name, port in sorted(ports.items()):
         if port["state"] == "degraded":
             since = f" for {span(port['since_age_s'])}" if port.get("since_age_s") is not None else ""
-            lines.append(f"! {name} degraded{since}: {port['reason']}")
+            words = " ".join(word for word in (name, port.get("version"), f"degraded{since}") if word)
+            lines.append(f"! {words}: {port['reason']}")
     # What a worker's row or a tool's line says already is not said twice.
     said = {one["name"] for one in data.get("polecats") or ()} | {f"port-{name}" for name in ports}
     told = [one for one in data.get("escalations") or () if not {one["name"], one["cause"]} & said]
@@ -7444,7 +7445,8 @@ class Station:
         self.taken_up = False  # git was asked for retirements that a lost memory knew of
         self.outcomes = ()
         self.looks = {}
-        self.versions = {}
+        self.versions = {}  # of the tools, as they were told last
+        self.proved = set()  # tools that have told theirs and have not failed since
         self.sink_failed_at = 0.0  # when escalate_command failed last
         self.kept = {}  # bytes of the kept folders by name, as of the latest sweep
         self.spawn_child = None  # kept only to be reaped; whether it lives its lock says
@@ -7463,15 +7465,17 @@ class Station:
 
 
 def _ask_version(station: Station, tool: str, argv) -> Port:
-    """Ask a tool's version once per process; asked again only while it does not answer."""
-    if tool not in station.versions:
+    """Ask a tool's version once per process, and again while it does not answer or after it may have failed."""
+    version = station.versions.get(tool, "")
+    if tool not in station.proved:
         ran = station.host.run(argv, station.config.tool_timeout)
         match = re.search(r"\d+\.\d+\S*", ran.text()) if ran.ok else None
         if match is None:
             reason = f"{' '.join(argv)} printed {clean_line(ran.text(), 60)!r}" if ran.ok else ran.reason()
-            return Port(state=UNKNOWN, reason=reason)
-        station.versions[tool] = match.group()
-    return Port(version=station.versions[tool])
+            return Port(state=UNKNOWN, version=version, reason=reason)
+        version = station.versions[tool] = match.group()
+        station.proved.add(tool)
+    return Port(version=version)
 
 
 def list_worktrees(rig: Rig) -> tuple:
@@ -7537,7 +7541,9 @@ def observe(station: Station, memory: Memory, gap: bool = False, **wish) -> Obse
     if station.spawn_child is not None and station.spawn_child.poll() is not None:
         station.spawn_child = None
     panes = station.tools.tmux.list_panes()
-    ports = {"tmux": Port(state=UNKNOWN, reason=panes) if isinstance(panes, str) else Port()}
+    ports = {"tmux": Port()}
+    if isinstance(panes, str):
+        ports["tmux"] = Port(state=UNKNOWN, version=station.versions.get("tmux", ""), reason=panes)
     ports["git"] = _ask_version(station, "git", ("git", "--version"))
     if ports["tmux"].state == PRESENT:
         ports["tmux"] = _ask_version(station, "tmux", ("tmux", "-V"))
@@ -7939,10 +7945,13 @@ def perform(station: Station, action: Action) -> Outcome:
     """Do one action and return its outcome; a failure we expect is an outcome too."""
     kind = type(action)
     try:
-        return PERFORM[kind](station, action)
+        outcome = PERFORM[kind](station, action)
     except (OSError, WitnessError) as error:
         text = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else error.line()
-        return _outcome(station, OUTCOME_KIND[kind], action, False, clean_line(text, 300))
+        outcome = _outcome(station, OUTCOME_KIND[kind], action, False, clean_line(text, 300))
+    if not outcome.ok:
+        station.proved.discard("git")  # it may be git: the next look asks it
+    return outcome
 
 
 # ====================================================================================================

@@ -516,3 +516,18 @@ def test_broken_tool_stops_what_depends_on_it_and_is_believed_again_when_mended(
         f"ESCALATION: demo: {tool} does not answer: {BROKEN[tool]['missing']}; what depends on it is suspended",
         f"RESOLVED: port-{tool}",
     ]
+
+
+def test_git_that_breaks_later_is_degraded_with_the_version_it_had(witness, rig, stubs, start):
+    rig.add_polecat("alpha", SLEEP)
+    start({**FAST, **stubs["env"]})
+    wait_for(lambda: port(rig, "git").get("version"), 10, "the version of git")
+    version = port(rig, "git")["version"]
+    stubs["git"].breaks("exit")
+    wait_for(lambda: port(rig, "git").get("reason") == "git: exit 1: boom", 20, "the failure to be seen")
+    assert port(rig, "git") == {**port(rig, "git"), "state": "degraded", "version": version}
+    assert f"git {version} degraded: git: exit 1: boom\n" in witness("status", rig=rig).stdout
+    assert worker(rig, "alpha")["why"] == "git could not be asked: git: exit 1: boom"
+    stubs["git"].mends()
+    wait_for(lambda: port(rig, "git").get("state") == "ok", 20, "git to be believed again")
+    wait_for(lambda: worker(rig, "alpha")["state"] != "unknown", 20, "the worker to be judged again")
