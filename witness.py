@@ -3015,7 +3015,7 @@ def describe_request(draft: Draft, name: str) -> str:
     return f"shutdown asked by {request.sender}" if request is not None else ""
 
 
-def _stopped(draft: Draft, name: str) -> str:
+def why_not_begun(draft: Draft, name: str) -> str:
     """Say why a retirement may not begin now."""
     if draft.seen.only and name not in draft.seen.only:
         return "another was named"
@@ -3026,8 +3026,9 @@ def _stopped(draft: Draft, name: str) -> str:
     if claim is not None and claim.name == name:
         return "its spawn is not settled yet"
     for port in ("tmux", "git"):
-        if draft.seen.ports.get(port, Port()).state == UNKNOWN:
-            return f"{port} does not answer"
+        sight = draft.seen.ports.get(port, Port())
+        if sight.state == UNKNOWN:
+            return f"{port} does not answer ({sight.reason})"
     if draft.seen.claims is None:
         return "the claims cannot be read"  # then nobody knows which issue it hands over
     sighting = draft.seen.sightings.get(name)
@@ -3083,11 +3084,11 @@ def retire_due(draft: Draft) -> None:
     seen = draft.seen
     for retirement in draft.memory.retirements.values():
         begun = retirement.step not in ("verify", "preserve")
-        if retirement.next_at <= seen.now and (begun or not _stopped(draft, retirement.name)):
+        if retirement.next_at <= seen.now and (begun or not why_not_begun(draft, retirement.name)):
             draft.act(Retire(subject=retirement.name, retirement=retirement, why=f"from step {retirement.step}"))
     for request in draft.memory.requests.values():
         name = request.name
-        if name in draft.memory.retirements or request.next_at > seen.now or _stopped(draft, name):
+        if name in draft.memory.retirements or request.next_at > seen.now or why_not_begun(draft, name):
             continue
         sighting = seen.sightings.get(name)
         if sighting is None:
@@ -8989,7 +8990,9 @@ def cmd_shutdown(desk: Desk, words) -> Answer:
         if outcome is not None:
             rows.append({"name": name, "detail": outcome.detail, **_report_retired(outcome)})
         elif name in seen.sightings:
-            why = seen.holds.get(name) or seen.paused or unknown.get(name) or "see the log"
+            draft = Draft(seen, decision.memory, station.config)
+            why = seen.holds.get(name) or seen.paused or unknown.get(name) or why_not_begun(draft, name)
+            why = why or "see the log"
             rows.append({"name": name, "result": "failed", "detail": f"not begun: {why}"})
         else:
             stranger = next((why for folder, why in seen.strangers if folder == name), "")

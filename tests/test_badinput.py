@@ -531,3 +531,20 @@ def test_git_that_breaks_later_is_degraded_with_the_version_it_had(witness, rig,
     stubs["git"].mends()
     wait_for(lambda: port(rig, "git").get("state") == "ok", 20, "git to be believed again")
     wait_for(lambda: worker(rig, "alpha")["state"] != "unknown", 20, "the worker to be judged again")
+
+
+def test_broken_tools_refuse_a_persons_request_too(witness, rig, stubs):
+    rig.add_polecat("alpha")
+    env = {**CALM, **stubs["env"]}
+    stubs["tmux"].breaks("exit")
+    said = (1, "alpha: failed - not begun: tmux does not answer (tmux list-panes: exit 1: boom)\n", "")
+    assert witness("shutdown", "--force", "alpha", rig=rig, env=env) == said
+    stubs["tmux"].mends()
+    stubs["git"].breaks("garbage")
+    said = (1, "alpha: failed - not begun: git does not answer (git --version printed 'garbage')\n", "")
+    assert witness("shutdown", "--force", "alpha", rig=rig, env=env) == said
+    assert witness("retired", rig=rig, env=env).status == 1
+    stubs["git"].breaks("missing")
+    assert witness("retired", rig=rig, env=env) == (1, "", "witness: git for-each-ref: git is missing\n")
+    assert witness("recover", "alpha", rig=rig, env=env) == (1, "", "witness: git for-each-ref: git is missing\n")
+    assert (rig.path / "polecats/alpha/README").exists()
