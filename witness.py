@@ -1344,15 +1344,19 @@ def describe(action: Action) -> str:
 # ====================================================================================================
 
 
-def parse_panes(text: str):
+def parse_panes(text: str, mark: str = ""):
     """Read what PANE_FORMAT printed as a tuple of panes; a string says which line is none of them.
 
     One line that cannot be read makes the whole answer unknown: a worker missing from half an answer would look dead.
+    mark: what ends each line besides the newline, for a program may call itself anything.
     """
     panes = []
-    for line in text.split("\n"):
+    *lines, rest = text.split(f"\t{mark}\n" if mark else "\n")
+    for line in (*lines, rest):
         if not line:
             continue
+        if mark and line is rest:
+            return f"tmux list-panes printed {clean_line(line, 60)!r}"
         words = line.split("\t", 10)
         try:
             numbers = [int(word) for word in (*words[:2], *words[3:5], *words[6:9])]
@@ -5387,12 +5391,13 @@ def add_worktree(git: Git, path: str, branch: str, commit: str) -> str:
 # room: tmux — sessions and panes of one server, addressed by ids that never repeat
 # ====================================================================================================
 
-# Numbers first, text last: a name can hold anything but a newline, and only the last field may hold a tab.
+# Numbers first, text last: a session's name can hold no tab. A program calls itself what it likes, newlines too: what
+# is kept of it is short, and ends in a mark that it cannot know.
 PANE_FORMAT = "\t".join(
     f"#{{{field}}}"
     for field in (
         "pid session_created session_id session_attached window_activity pane_id pane_pid pane_dead pane_in_mode"
-        " session_name pane_current_command"
+        " session_name =80:pane_current_command"
     ).split()
 )
 
@@ -5404,6 +5409,7 @@ class Tmux:
         self.host = host
         self.socket = socket
         self.timeout_s = timeout_s
+        self.mark = os.urandom(6).hex()
 
     def run(self, *words: str, stdin: bytes = b"") -> Ran:
         """Run one tmux command, from / so that a server it starts stands in nobody's folder."""
@@ -5416,11 +5422,12 @@ class Tmux:
 
     def list_panes(self):
         """Return every pane of the server, () where no server runs; a string says why it cannot be told."""
-        ran = self.run("list-panes", "-a", "-F", PANE_FORMAT)
+        words = ("list-panes", "-a", "-F", f"{PANE_FORMAT}\t{self.mark}")
+        ran = self.run(*words)
         if not ran.ok and re.search(rb"server exited unexpectedly|lost server", ran.err):
-            ran = self.run("list-panes", "-a", "-F", PANE_FORMAT)  # it was just ending with its last session
+            ran = self.run(*words)  # it was just ending with its last session
         if ran.ok:
-            return parse_panes(ran.text())
+            return parse_panes(ran.text(), self.mark)
         return () if says_no_server(ran.err.decode("utf-8", "replace"), ran.failure) else ran.reason()
 
     def count_persons(self, session_id: str):

@@ -548,3 +548,17 @@ def test_broken_tools_refuse_a_persons_request_too(witness, rig, stubs):
     assert witness("retired", rig=rig, env=env) == (1, "", "witness: git for-each-ref: git is missing\n")
     assert witness("recover", "alpha", rig=rig, env=env) == (1, "", "witness: git for-each-ref: git is missing\n")
     assert (rig.path / "polecats/alpha/README").exists()
+
+
+def test_name_of_a_command_cannot_hide_the_other_panes(witness, rig):
+    # tmux writes a program's own name for itself as it is: a newline in it once made every worker unknown, and a
+    # whole line of a pane could be made up.
+    rig.add_polecat("alpha", SLEEP)
+    made_up = "evil\n1\t1\t$1\t0\t1\t%1\t1\t0\t0\tgt-demo-beta\tpython\nmore\x1b[31m\t" + "x" * 500
+    rig.add_polecat("beta")
+    rig.tmux.new_session("evil", rig.path, ["/bin/bash", "-c", 'exec -a "$1" sleep 600', "-", made_up])
+    pane = next(iter(one for one in rig.tmux.panes() if one["session"] == "evil"))
+    wait_for(lambda: "evil" in rig.tmux.run("display-message", "-p", "-t", "evil:", "#{pane_current_command}"), 10)
+    assert pane
+    said = json.loads(witness("health", "--json", rig=rig, env={"WITNESS_START_GRACE": "0"}).stdout)
+    assert {one["name"]: one["state"] for one in said["polecats"]} == {"alpha": "working", "beta": "dead"}
