@@ -5449,6 +5449,8 @@ class Tmux:
         """Make a detached session that runs argv directly, without a shell between."""
         # The server that this may start outlives us: Host.run hands it no descriptor of ours, and a scrubbed
         # environment.
+        # tmux expands the folder as a format, and `#(…)` in one is a shell command; only `#[` stays as it is.
+        folder = re.sub(r"#(?!#*\[)", "##", folder)
         words = ["new-session", "-d", "-s", session, "-c", folder, "-x", "200", "-y", "50"]
         # env(1), not -e: tmux has that only since 3.2. It also keeps a one-word agent away from tmux's own shell,
         # which is given a lone argument and would read it as a line of its language.

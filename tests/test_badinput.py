@@ -562,3 +562,15 @@ def test_name_of_a_command_cannot_hide_the_other_panes(witness, rig):
     assert pane
     said = json.loads(witness("health", "--json", rig=rig, env={"WITNESS_START_GRACE": "0"}).stdout)
     assert {one["name"]: one["state"] for one in said["polecats"]} == {"alpha": "working", "beta": "dead"}
+
+
+def test_rig_in_a_folder_with_tmux_words_in_its_name_runs_none_of_them(witness, repo, tmux):
+    # tmux expands the folder of a new session as a format, and `#(…)` in one is a shell command.
+    made = repo("a#(cd;touch ran)#{pid}##b;%H$(cd;touch ran)")
+    env = {**CALM, "WITNESS_TMUX_SOCKET": tmux.socket, "WITNESS_AGENT_COMMAND": json.dumps(SLEEP)}
+    assert witness("add", "Work", cwd=made.path, env=env).status == 0
+    done = witness("spawn", cwd=made.path, env=env)
+    assert done.status == 0, done
+    (pane,) = tmux.panes()
+    assert Path(pane["path"]).parent == made.path / "polecats"
+    assert not Path.home().joinpath("ran").exists()
