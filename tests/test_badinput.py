@@ -574,3 +574,168 @@ def test_rig_in_a_folder_with_tmux_words_in_its_name_runs_none_of_them(witness, 
     (pane,) = tmux.panes()
     assert Path(pane["path"]).parent == made.path / "polecats"
     assert not Path.home().joinpath("ran").exists()
+
+
+# ---- the queue ------------------------------------------------------------------------------------------------------
+
+GOOD_LINE = '{"id":"demo-1","title":"Good","status":"open"}\n'
+QUEUES = {
+    "empty": ("", []),
+    "garbage": ("garb\x1b[31mage\n", ["line 1: Expecting value: line 1 column 1 (char 0)"]),
+    "binary": ("\x00\x01\x1b\n", ["line 1: Expecting value: line 1 column 1 (char 0)"]),
+    "null": ("null\n", ["line 1: no JSON object"]),
+    "list": ('[{"id":"demo-1"}]\n', ["line 1: no JSON object"]),
+    "number": ("1e999\n", ["line 1: no JSON object"]),
+    "truncated": ('{"id":"demo-2","tit', ["line 1: Unterminated string starting at: line 1 column 16 (char 15)"]),
+    "deep": ("[" * 100_000 + "\n", ["line 1: maximum recursion depth exceeded"]),
+    "no id": ('{"title":"x"}\n', ["line 1: no issue id: 'None'"]),
+    "path": ('{"id":"../canary"}\n', ["line 1: no issue id: '../canary'"]),
+    "escape": ('{"id":"a\\u001b[31m"}\n', ["line 1: no issue id: 'a'"]),
+    "title": ('{"id":"demo-2","title":7}\n', ["line 1: title is no text"]),
+    "links": ('{"id":"demo-2","dependencies":"x"}\n', ["line 1: labels or dependencies are no list"]),
+    "others": ('{"_type":"memory","key":"x"}\n', []),
+}
+
+
+@pytest.mark.parametrize("content", QUEUES)
+def test_bad_line_of_the_queue_is_named_and_passed_over(witness, rig, content):
+    (rig.path / ".beads").mkdir()
+    text, bad = QUEUES[content]
+    newline = "" if text.endswith("\n") or not text else "\n"
+    (rig.path / ".beads/issues.jsonl").write_text(text + newline + GOOD_LINE)
+    done = witness("issues", "--json", rig=rig)
+    assert done.status == 0, done
+    said = json.loads(done.stdout)
+    assert [one["id"] for one in said["issues"]] == ["demo-1"]
+    if content == "deep":
+        said["bad_lines"] = [line[:40] for line in said["bad_lines"]]
+    assert said["bad_lines"] == bad
+
+
+def test_queue_that_cannot_be_read_is_unknown_and_not_empty(witness, rig, start, plain_user):
+    file = rig.path / ".beads/issues.jsonl"
+    file.mkdir(parents=True)
+    env = {**CALM, "WITNESS_AGENT_COMMAND": json.dumps(SLEEP)}
+
+    def check(why, run=witness):
+        reason = f"{file}: {why}"
+        assert run("issues", rig=rig, env=env) == (1, "", f"witness: the queue is unknown: {reason}\n")
+        said = (0, f"nothing to spawn: the queue is unknown: {reason}\n", "")
+        assert run("spawn", "--explain", rig=rig, env=env) == said
+        line = f"witness: {reason}; the issue was not added\n"
+        assert run("add", "Work", rig=rig, env=env) == (1, "", line)
+
+    check("Is a directory")
+    file.rmdir()
+    os.mkfifo(file)
+    check("is no regular file")
+    file.unlink()
+    file.write_text(GOOD_LINE)
+    file.chmod(0)
+    check("Permission denied", plain_user)
+    assert json.loads(plain_user("status", "--json", rig=rig).stdout)["verdict"] == "not running"
+    file.chmod(0o644)
+    start({**QUIET, **env})
+    wait_for(lambda: port(rig, "queue").get("state") == "ok", 10, "the queue")
+    file.unlink()
+    file.mkdir()
+    wait_for(lambda: port(rig, "queue").get("reason") == f"{file}: Is a directory", 10, "the loss to be seen")
+    shown = witness("status", rig=rig).stdout
+    assert f"queue degraded: {file}: Is a directory\n" in shown
+    file.rmdir()
+    file.write_text(GOOD_LINE)
+    wait_for(lambda: port(rig, "queue").get("state") == "ok", 10, "the queue to be believed again")
+
+
+# ---- the files of the state folder ----------------------------------------------------------------------------------
+
+DAMAGED = {
+    "empty": (b"", "Expecting value: line 1 column 1 (char 0)"),
+    "truncated": (b'{"rig_name": "de', "Unterminated string starting at: line 1 column 14 (char 13)"),
+    "binary": (b"\x80\x1b\x00", "'utf-8' codec can't decode byte 0x80 in position 0: invalid start byte"),
+    "null": (b"null", "no object"),
+    "list": (b"[]", "no object"),
+    "wrong type": (b'{"polecats": 7}', "polecats is no object"),
+    "wrong entry": (b'{"requests": {"a": null}}', "Request is no object"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_damaged_memory_is_kept_aside_said_and_made_anew(witness, rig, damage):
+    content, why = DAMAGED[damage]
+    rig.state.mkdir(mode=0o700)
+    memory = rig.state / "witness.json"
+    memory.write_bytes(content)
+    assert witness("health", rig=rig) == (0, "no polecats\n", "")
+    (aside,) = rig.state.glob("witness.json.corrupt-*")
+    assert aside.read_bytes() == content
+    assert json.loads(memory.read_text())["version"] == 1
+    said = f"{why}; kept as {aside.name}, and made anew"
+    assert events(rig) == [("corrupt", "witness.json", said)]
+
+
+def memory_is_refused(run, rig, why):
+    """Check that nothing is done without a memory, by the daemon neither, and that status still answers."""
+    line = f"witness: {why}\n"
+    assert run("health", rig=rig) == (1, "", line)
+    assert run("start", rig=rig, env=QUIET) == (1, "", line)
+    assert run("status", rig=rig).status == 3
+    assert not list(rig.state.glob("*corrupt*"))
+
+
+def test_memory_that_cannot_be_taken_is_refused_and_left_as_it_is(witness, rig, plain_user):
+    rig.state.mkdir(mode=0o700)
+    memory = rig.state / "witness.json"
+    memory.write_text('{"version": 99, "polecats": "of another form"}')
+    memory_is_refused(
+        witness, rig, "witness.json was written by a newer Witness (format 99); use that one, or move the file away"
+    )
+    memory.chmod(0)
+    memory_is_refused(plain_user, rig, f"{memory}: Permission denied; nothing is done without a memory")
+    memory.chmod(0o600)
+    assert memory.read_text() == '{"version": 99, "polecats": "of another form"}'
+    memory.unlink()
+    memory.mkdir()
+    memory_is_refused(witness, rig, f"{memory}: Is a directory; nothing is done without a memory")
+
+
+MEND = "mend it, or move it away for the defaults"
+SETTINGS = {
+    "empty": (b"", f"Expecting value: line 1 column 1 (char 0); {MEND}"),
+    "truncated": (b'{"interval": 3', f"Expecting ',' delimiter: line 1 column 15 (char 14); {MEND}"),
+    "binary": (b"\x80\x1b", f"'utf-8' codec can't decode byte 0x80 in position 0: invalid start byte; {MEND}"),
+}
+
+
+def settings_are_refused(run, rig, line):
+    """Check that nothing starts, acts or is written over with these settings, and that status still answers."""
+    for words in (("start",), ("health",), ("config", "check"), ("config", "set", "interval", "5")):
+        assert run(*words, rig=rig) == (78, "", f"witness: {line}\n")
+    assert run("status", rig=rig).status == 3
+
+
+def test_settings_that_cannot_be_taken_start_nothing_and_stay(witness, rig, plain_user):
+    rig.state.mkdir(mode=0o700)
+    file = rig.state / "witness-config.json"
+    for content, why in SETTINGS.values():
+        file.write_bytes(content)
+        settings_are_refused(witness, rig, f"{file}: {why}")
+        assert file.read_bytes() == content
+    file.write_text("[]")
+    settings_are_refused(witness, rig, f'{file} holds no JSON object; write {{"name": value, …}}')
+    file.write_text('{"version": 2}')
+    settings_are_refused(
+        witness,
+        rig,
+        f"unknown setting 'version' in {file}; `witness --help` lists the commands, the README the settings",
+    )
+    file.write_text('{"intervall": 2}')
+    settings_are_refused(witness, rig, f"unknown setting 'intervall' in {file}; did you mean interval?")
+    file.write_text('{"interval": 0}')
+    settings_are_refused(witness, rig, f"interval is 0 in {file}; it takes 1 to 31622400 s")
+    file.chmod(0)
+    settings_are_refused(plain_user, rig, f"{file}: Permission denied; {MEND}")
+    file.unlink()
+    file.mkdir()
+    settings_are_refused(witness, rig, f"{file}: Is a directory; {MEND}")
+    assert sorted(os.listdir(rig.state)) == ["witness-config.json"]
