@@ -3037,7 +3037,7 @@ def why_not_begun(draft: Draft, name: str) -> str:
         return "the claims cannot be read"  # then nobody knows which issue it hands over
     sighting = draft.seen.sightings.get(name)
     if sighting is not None and (sighting.session == UNKNOWN or sighting.process_lives):
-        return "its session is not known"
+        return sighting.worktree.trouble or "its session is not known"
     return draft.seen.paused
 
 
@@ -8990,7 +8990,6 @@ def cmd_shutdown(desk: Desk, words) -> Answer:
         return memory.but(requests=requests)
 
     seen, decision, done = desk.run_rounds(station, wish, prepare=prepare)
-    unknown = {name: one.why for name, one in decision.verdicts.items() if one.state == "unknown"}
     ended = {outcome.subject: outcome for action, outcome in done if isinstance(action, Retire)}
     _forget_asked(station, names)
     rows = []
@@ -9000,8 +8999,7 @@ def cmd_shutdown(desk: Desk, words) -> Answer:
             rows.append({"name": name, "detail": outcome.detail, **_report_retired(outcome)})
         elif name in seen.sightings:
             draft = Draft(seen, decision.memory, station.config)
-            why = seen.holds.get(name) or seen.paused or unknown.get(name) or why_not_begun(draft, name)
-            why = why or "see the log"
+            why = seen.holds.get(name) or seen.paused or why_not_begun(draft, name) or "see the log"
             rows.append({"name": name, "result": "failed", "detail": f"not begun: {why}"})
         else:
             stranger = next((why for folder, why in seen.strangers if folder == name), "")

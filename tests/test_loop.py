@@ -77,7 +77,7 @@ def test_lost_retirements_are_looked_for_until_git_can_be_asked(rig, station, mo
         asked.append(known)
         if len(asked) < 3:
             raise w.ToolError("git for-each-ref: exit 1")
-        return [lost]
+        return [lost], []
 
     monkeypatch.setattr(w, "find_unfinished", find)
     monkeypatch.setattr(w, "perform", lambda station, action: w.Outcome(kind="x", subject="x", ok=True, at=0.0))

@@ -476,17 +476,15 @@ def test_unfinished_retirements_are_found_beside_refs_of_submodules_and_broken_o
 
 
 @pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="a second file system is needed")
-def test_worktree_on_another_file_system_is_refused_before_its_worker_is_ended(rig, tmp):
+def test_worktree_on_another_file_system_is_refused_before_its_worker_is_ended(rig, station):
     """It could not be moved, and the agent had been ended by then."""
+    worker = rig.add_polecat("alpha", stand.SLEEP)
+    agent = kit.process(worker.pane_pid)
     with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
-        (rig.path / "polecats").rmdir()
-        (rig.path / "polecats").symlink_to(other)
-        station = stand.make_station(rig)
-        worker = rig.add_polecat("alpha", stand.SLEEP)
-        agent = kit.process(worker.pane_pid)
-        outcome = w.retire_worktree(station.tools, stand.begin(station, "alpha"), lambda _: None)
-        assert [one[0] for one in outcome.data["blockers"]] == ["elsewhere"]
-        assert kit.is_alive(agent)
+        tools = w.make_tools(station.host, station.rig.but(state=other), station.config)
+        outcome = w.retire_worktree(tools, stand.begin(station, "alpha"), lambda _: None)
+    assert [one[0] for one in outcome.data["blockers"]] == ["elsewhere"]
+    assert kit.is_alive(agent)
 
 
 def test_type_change_of_a_file_comes_back(rig, station):
