@@ -64,6 +64,7 @@ EXIT_BUSY = 75
 EXIT_CONFIG = 78
 
 MEMORY_VERSION = 1  # major version of witness.json; a newer one is refused, never overwritten
+HOLD_VERSION = 1  # of the hold file, which names none yet; any other means paused
 JSON_SCHEMA = 1  # of every --json answer
 
 STATE_FOLDERS = (".gastown", ".runtime")
@@ -4878,6 +4879,15 @@ def is_locked(path: str) -> bool | None:
     return False
 
 
+def _parse_holds(content: bytes) -> dict:
+    data = json.loads(content)
+    if not isinstance(data, dict):
+        raise ValueError("it holds no JSON object")
+    if data.get("version", HOLD_VERSION) != HOLD_VERSION:
+        raise ValueError(f"a newer Witness wrote it, in format {data['version']}")
+    return data
+
+
 class Store:
     """The state folder of one rig."""
 
@@ -5025,7 +5035,7 @@ class Store:
         """Return (the hold file's data, what of it is in force now, why it cannot be read)."""
         try:
             content = self.host.read(self.path(HOLD_FILE), 1 << 20)
-            data = json.loads(content) if content is not None else {}
+            data = _parse_holds(content) if content is not None else {}
             holds = data.get("holds", {})
             now = self.host.now()
             current = {}
@@ -5047,7 +5057,8 @@ class Store:
                 "",
             )
         except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
-            why = f"{HOLD_FILE} cannot be read ({clean_line(str(error), 80)})"
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            why = f"{HOLD_FILE} cannot be read ({clean_line(why, 80)})"
             paused = f"{why}; `witness resume` writes it anew"
             return {}, {"paused": paused, "holds": {}, "resumed_at": 0.0, "stopped": False}, why
 

@@ -741,3 +741,41 @@ def test_settings_that_cannot_be_taken_start_nothing_and_stay(witness, rig, plai
     file.mkdir()
     settings_are_refused(witness, rig, f"{file}: Is a directory; {MEND}")
     assert sorted(os.listdir(rig.state)) == ["witness-config.json"]
+
+
+HOLDS = {
+    "empty": (b"", "Expecting value: line 1 column 1 (char 0)"),
+    "truncated": (b'{"paused": {"rea', "Unterminated string starting at: line 1 column 13 (char 12)"),
+    "binary": (b"\x80\x1b", "'utf-8' codec can't decode byte 0x80 in position 0: invalid start byte"),
+    "null": (b"null", "it holds no JSON object"),
+    "list": (b"[]", "it holds no JSON object"),
+    "newer": (b'{"version": 2, "hold": ["alpha"]}', "a newer Witness wrote it, in format 2"),
+    "wrong stamp": (b'{"holds": {"alpha": {"until": "soon"}}}', "no RFC 3339 stamp: 'soon'"),
+    "folder": (None, "Is a directory"),
+    "unreadable": (b"{}", "Permission denied"),
+}
+
+
+@pytest.mark.parametrize("damage", HOLDS)
+def test_hold_file_that_cannot_be_read_means_paused_until_resume(witness, rig, start, plain_user, damage):
+    content, why = HOLDS[damage]
+    run = plain_user if damage == "unreadable" else witness
+    rig.add_polecat("alpha", SLEEP)
+    rig.state.mkdir(mode=0o700)
+    file = rig.state / "witness-hold.json"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+        file.chmod(0o600 if damage != "unreadable" else 0)
+    paused = f"witness-hold.json cannot be read ({why})"
+    said = (1, f"alpha: failed - not begun: {paused}; `witness resume` writes it anew\n", "")
+    assert run("shutdown", "--force", "alpha", rig=rig) == said
+    line = f"witness: {paused}; `witness resume` writes it anew; say then again what is to be held or paused\n"
+    assert run("hold", "alpha", rig=rig) == (1, "", line)
+    assert run("resume", rig=rig) == (0, "resumed\n", "")
+    (aside,) = rig.state.glob("witness-hold.json.corrupt-*")
+    assert content is None or aside.stat().st_size == len(content)
+    told = [row[:2] for row in events(rig) if row[0] != "state"]
+    assert told == [("corrupt", "witness-hold.json"), ("resumed", "rig")]
+    assert (rig.path / "polecats/alpha").exists()
