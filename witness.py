@@ -4352,13 +4352,18 @@ class Host:
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        with open(fd, "rb") as file:
+        try:  # no `with open(fd)`: it leaves the descriptor of a folder open
             about = os.fstat(fd)
+            if stat.S_ISDIR(about.st_mode):
+                raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), path)
             if not stat.S_ISREG(about.st_mode):
                 raise OSError(errno.EINVAL, "is no regular file", path)
             if about.st_size > limit_bytes:
                 raise OSError(errno.EFBIG, f"is larger than {limit_bytes} bytes", path)
-            return file.read(limit_bytes)
+            with open(fd, "rb", closefd=False) as file:
+                return file.read(limit_bytes)
+        finally:
+            os.close(fd)
 
     def write(self, path: str, content: bytes, durable: bool = True, mode: int = 0o600) -> None:
         """Replace a file as a whole: temporary file, fsync, rename, fsync of the folder.

@@ -779,3 +779,20 @@ def test_hold_file_that_cannot_be_read_means_paused_until_resume(witness, rig, s
     told = [row[:2] for row in events(rig) if row[0] != "state"]
     assert told == [("corrupt", "witness-hold.json"), ("resumed", "rig")]
     assert (rig.path / "polecats/alpha").exists()
+
+
+def test_daemon_keeps_no_file_open_of_what_is_none(witness, rig, start):
+    # A folder in place of a file once cost a descriptor with every look, until none was left.
+    rig.add_polecat("alpha")
+    rig.state.mkdir(mode=0o700)
+    (rig.state / "witness-hold.json").mkdir()
+    (rig.path / "polecats/alpha/.gastown/state.json").mkdir(parents=True)
+    (rig.path / ".beads/issues.jsonl").mkdir(parents=True)
+    daemon = start()
+    ticks(rig, 1)
+    assert view(rig)["paused"].startswith("witness-hold.json cannot be read (Is a directory)")
+    if os.path.isdir("/proc/self/fd"):
+        open_files = sorted(os.listdir(f"/proc/{daemon.pid}/fd"))
+        ticks(rig, 2)
+        assert sorted(os.listdir(f"/proc/{daemon.pid}/fd")) == open_files
+    assert len([row for row in events(rig) if row[0] == "degraded"]) == 1
