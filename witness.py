@@ -8624,6 +8624,8 @@ def run_daemon(host: Host, rig: Rig, sets, lock_fd: int, ready_fd: int = -1) -> 
                 "expected_by_at": rfc3339(now + max(2 * config.interval, 10) + 3 * config.tool_timeout),
             }
         )
+        if os.path.isdir(store.path(PID_FILE)):
+            store.set_aside(PID_FILE, "it is a folder")
         host.write(store.path(PID_FILE), (json.dumps(note) + "\n").encode())
     except WitnessError as error:
         say(f"{error.status} {error.line()}")

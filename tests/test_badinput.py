@@ -796,3 +796,40 @@ def test_daemon_keeps_no_file_open_of_what_is_none(witness, rig, start):
         ticks(rig, 2)
         assert sorted(os.listdir(f"/proc/{daemon.pid}/fd")) == open_files
     assert len([row for row in events(rig) if row[0] == "degraded"]) == 1
+
+
+PIDS = {
+    "empty": b"",
+    "truncated": b'{"pid": 12',
+    "binary": b"\x80\x1b\x00",
+    "null": b"null",
+    "list": b"[1]",
+    "others": b'{"pid": 1, "start_time": 1}',
+    "huge": b'{"pid": 99999999999999999999, "start_time": 1, "version": ["x"], "started_at": 7}',
+    "folder": None,
+    "unreadable": b"{}",
+}
+
+
+@pytest.mark.parametrize("damage", PIDS)
+def test_pid_file_of_any_content_stops_nobody(witness, rig, plain_user, damage):
+    run = plain_user if damage == "unreadable" else witness
+    rig.state.mkdir(mode=0o700)
+    file = rig.state / "witness.pid"
+    if PIDS[damage] is None:
+        file.mkdir()
+    else:
+        file.write_bytes(PIDS[damage])
+        file.chmod(0o600 if damage != "unreadable" else 0)
+    done = run("status", rig=rig)
+    assert done.status == 1, done
+    lines = [f"witness dead, rig demo in {rig.path}", "it ended without taking its PID file away", "no polecats"]
+    lines.append("nothing is watched now: `witness start` starts it, `witness health` looks once")
+    assert done.stdout.splitlines() == lines
+    assert run("stop", rig=rig) == (0, "witness not running\n", "")
+    done = run("start", rig=rig, env=QUIET)
+    assert (done.status, done.stderr) == (0, "")
+    assert json.loads(run("status", "--json", rig=rig).stdout)["daemon"]["pid"] == rig.daemon().pid
+    while_running = f"witness stopped (pid {rig.daemon().pid})\n"
+    assert run("stop", rig=rig) == (0, while_running, "")
+    assert len(list(rig.state.glob("witness.pid.corrupt-*"))) == (damage == "folder")
