@@ -22,6 +22,7 @@ usage() {
 ./build.sh test ARG...  build, and run pytest with these arguments
 ./build.sh demo         build, and show the main job on a throw-away rig
 ./build.sh bench        build, and print the budgets beside what is measured
+./build.sh crash        break one whole cycle at every call and write, in every way (./build.sh crash 40: so many)
 ./build.sh mutants      take away, one at a time, what keeps a promise; a test must notice
 ./build.sh fuzz         feed every parser a million inputs; no exception but those it declares
 ./build.sh lint         ruff alone
@@ -149,7 +150,7 @@ test)
     build
     exec "$VENV/bin/python" -I "$ROOT/tests/tools/suite.py" "$PYZ" "$@"
     ;;
-demo | bench | mutants | fuzz)
+demo | bench | mutants | fuzz | crash)
     need_tool git
     need_tool tmux
     [ -r "$ROOT/tests/$word.py" ] || die $NO_INPUT "$ROOT/tests/$word.py is missing"
@@ -176,6 +177,6 @@ help | -h | --help)
     usage
     ;;
 *)
-    die 2 "no chore $word; there are build, test, demo, bench, mutants, fuzz, lint, map, room, python, help"
+    die 2 "no chore $word; there are build, test, demo, bench, crash, mutants, fuzz, lint, map, room, python, help"
     ;;
 esac

@@ -2840,7 +2840,8 @@ def spawn_due(draft: Draft) -> None:
         taken = {
             *seen.sightings,
             *(folder for folder, _ in seen.strangers),
-            *(one.name for one in seen.claims.values()),
+            # A name under which work was handed over stays its own; one of a try that left nothing is free again.
+            *(one.name for one in seen.claims.values() if one.issue != issue.id or one.tip),
             *draft.memory.retirements,
         }
         name = residue or free_name(name_for_issue(issue.id), taken)
@@ -6839,9 +6840,13 @@ def sweep_trash(tools: Tools, now: float) -> list:
     """Delete kept folders older than trash_hours, the oldest sooner where disk runs low; return what was done."""
     root = os.path.join(tools.rig.state, "retiring")
     try:
-        names = [name for name in os.listdir(root) if name.endswith(".kept")]
+        there = os.listdir(root)
     except FileNotFoundError:
         return []
+    for name in there:
+        if name.startswith("index."):  # a rescue's, that a kill or a full disk left; nobody writes one now
+            tools.host.remove(os.path.join(root, name))
+    names = [name for name in there if name.endswith(".kept")]
     swept = []
     for at, name in sorted((os.lstat(os.path.join(root, name)).st_ctime, name) for name in names):
         free_mib = read_load(root).free_disk_mib

@@ -356,7 +356,7 @@ def test_of_ten_thousand_mails_a_tick_reads_200_and_acknowledges_20(rig, start):
         subject = "LIFECYCLE: Shutdown alpha" if number < 199 else "MERGED x"
         drop(rig, f"{number:05d}.x", subject, sender="demo/alpha", at=at + number / 1000)
     start({**QUIET, "PATH": str(rig.path), "WITNESS_INTERVAL": "1"})
-    wait_for(lambda: not (new / "00199.x").exists(), 20, "the 200th mail")
+    wait_for(lambda: not (new / "00199.x").exists(), 60, "the 200th mail")
     ticks(rig, 2)
     # Each later tick read the same 199 again and one more note.
     assert {f"{number:05d}.x" for number in range(199)} <= set(os.listdir(new))
@@ -370,7 +370,7 @@ def test_of_ten_thousand_mails_a_tick_reads_200_and_acknowledges_20(rig, start):
         (new / f"{number:05d}.x").unlink()
     before = len(os.listdir(new))
     start({**QUIET, "WITNESS_INTERVAL": "600"})
-    wait_for(lambda: before - len(os.listdir(new)) == 13 * 20, 20, "260 acknowledged mails")
+    wait_for(lambda: before - len(os.listdir(new)) == 13 * 20, 60, "260 acknowledged mails")
     status = Path(f"/proc/{rig.daemon().pid}/stat") if sys.platform == "linux" else None
     wait_for(lambda: status is None or b") S " in status.read_bytes(), 10, "the daemon to rest")
     assert before - len(os.listdir(new)) == 13 * 20
@@ -504,9 +504,9 @@ def test_broken_tool_stops_what_depends_on_it_and_is_believed_again_when_mended(
     assert not [line for line in log(rig).splitlines() if line.split(" ")[1].startswith(acts)], log(rig)
     assert not [row for row in events(rig) if row[0] in ("nudged", "retired", "refused", "spawned", "spawn-failed")]
     stub.mends()
-    wait_for(lambda: not (rig.path / "polecats/beta").exists(), 20, "the request to be granted")
-    wait_for(lambda: ("spawned", "demo-1", "works on demo-1") in events(rig), 20, "the issue to get a worker")
-    wait_for(lambda: [row for row in events(rig) if row[:2] == ("nudged", "alpha")], 20, "the stuck one to be nudged")
+    wait_for(lambda: not (rig.path / "polecats/beta").exists(), 60, "the request to be granted")
+    wait_for(lambda: ("spawned", "demo-1", "works on demo-1") in events(rig), 60, "the issue to get a worker")
+    wait_for(lambda: [row for row in events(rig) if row[:2] == ("nudged", "alpha")], 60, "the stuck one to be nudged")
     assert port(rig, tool)["state"] == "ok"
     told = [row for row in events(rig) if row[0] in ("degraded", "recovered")]
     told = [row for row in told if row[1] == tool]
@@ -525,14 +525,14 @@ def test_git_that_breaks_later_is_degraded_with_the_version_it_had(witness, rig,
     wait_for(lambda: port(rig, "git").get("version"), 10, "the version of git")
     version = port(rig, "git")["version"]
     stubs["git"].breaks("exit")
-    wait_for(lambda: port(rig, "git").get("reason") == "git: exit 1: boom", 20, "the failure to be seen")
+    wait_for(lambda: port(rig, "git").get("reason") == "git: exit 1: boom", 60, "the failure to be seen")
     assert port(rig, "git") == {**port(rig, "git"), "state": "degraded", "version": version}
     shown = witness("status", rig=rig).stdout
     assert re.search(rf"! git {re.escape(version)} degraded for \d+s: git: exit 1: boom\n", shown)
     assert worker(rig, "alpha")["why"] == "git could not be asked: git: exit 1: boom"
     stubs["git"].mends()
-    wait_for(lambda: port(rig, "git").get("state") == "ok", 20, "git to be believed again")
-    wait_for(lambda: worker(rig, "alpha")["state"] != "unknown", 20, "the worker to be judged again")
+    wait_for(lambda: port(rig, "git").get("state") == "ok", 60, "git to be believed again")
+    wait_for(lambda: worker(rig, "alpha")["state"] != "unknown", 60, "the worker to be judged again")
 
 
 def test_broken_tools_refuse_a_persons_request_too(witness, rig, stubs):

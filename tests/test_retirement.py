@@ -100,7 +100,7 @@ def test_finished_worker_is_retired(rig, station):
     assert not worker.path.exists()
     assert not kit.is_alive(agent)
     assert rig.tmux.panes() == []
-    assert "alpha" not in rig.git("worktree", "list")
+    assert "/polecats/alpha " not in rig.git("worktree", "list")
     assert rig.git("rev-parse", "polecat/alpha") == commit
     steps = [record.step for record in records]
     assert list(dict.fromkeys(steps)) == [
@@ -308,7 +308,7 @@ def test_a_kill_at_any_effect_loses_nothing_and_ends_the_same(rig, after):
         assert [one for one in made if one not in reachable] == [], number
         assert rig.git("show", f"{ref}:files/new") == "new"
         assert not worker.path.exists()
-        assert name not in rig.git("worktree", "list")
+        assert f"/polecats/{name} " not in rig.git("worktree", "list")
         assert f"gt-demo-{name}" not in [pane["session"] for pane in rig.tmux.panes()]
         assert not [one for one in refs(rig, "refs/witness/retiring/") if f"/{name}/" in one]
         assert not (rig.path / ".git" / "worktrees" / name).exists()

@@ -723,6 +723,16 @@ def test_an_attempt_that_was_handed_over_forgets_the_failures_before_it():
     assert len(started(world)) == 2
 
 
+def test_a_try_that_left_nothing_leaves_its_name_free():
+    """A transient failure made `de-1` into `de-1-2`."""
+    world = spawning_world()
+    world.tick()
+    world.end_child(ok=False, reason="git fetch failed", fault="host", worktree=False, session=False)
+    world.tick()
+    world.tick(HOUR)
+    assert [action.name for action in of(world.done, StartSpawn)] == ["de-1", "de-1"]
+
+
 def test_a_hand_over_that_was_reset_is_done_again_under_a_new_name():
     world = spawning_world()
     world.tick()

@@ -60,3 +60,13 @@ def test_what_cannot_be_deleted_is_said_and_stays(rig, kept, monkeypatch):
 
 def test_nothing_kept_is_nothing_swept(rig):
     assert w.sweep_trash(stand.make_station(rig).tools, time.time()) == []
+
+
+def test_index_that_a_kill_left_behind_is_swept(rig):
+    station = stand.make_station(rig)
+    folder = rig.state / "retiring"
+    folder.mkdir()
+    for name in ("index.0123456789ab", "index.0123456789ab.lock", "notes"):
+        (folder / name).write_text("x")
+    w.sweep_trash(station.tools, station.host.now())
+    assert sorted(path.name for path in folder.iterdir()) == ["notes"]

@@ -505,7 +505,8 @@ class World:
         """Hand the issue over; one without a commit is set free."""
         claim = self.claims.get(retirement.issue)
         if claim is not None and claim.actor == ACTOR and claim.name == worker.name:
-            self.claims[claim.issue] = claim.but(state="handed-over" if worker.commits else "released")
+            state = "handed-over" if worker.commits else "released"
+            self.claims[claim.issue] = claim.but(state=state, tip="c0ffee")
 
     def do_StartSpawn(self, action):  # noqa: N802
         claim = self.claims.get(action.issue.id)
