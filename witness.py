@@ -10147,7 +10147,9 @@ def find_width() -> int:
 # An OSError of one of these kinds is the machine's, not a bug of ours.
 MACHINE_FAULTS = frozenset(
     getattr(errno, name)
-    for name in "EACCES EPERM EROFS ENOSPC EDQUOT EIO EISDIR ENOTDIR ELOOP ENAMETOOLONG EMFILE ENFILE ENOMEM".split()
+    for name in (
+        "EACCES EPERM EROFS ENOSPC EDQUOT EFBIG EIO EISDIR ENOTDIR ELOOP ENAMETOOLONG EMFILE ENFILE ENOMEM".split()
+    )
 )
 
 

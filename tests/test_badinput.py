@@ -833,3 +833,248 @@ def test_pid_file_of_any_content_stops_nobody(witness, rig, plain_user, damage):
     while_running = f"witness stopped (pid {rig.daemon().pid})\n"
     assert run("stop", rig=rig) == (0, while_running, "")
     assert len(list(rig.state.glob("witness.pid.corrupt-*"))) == (damage == "folder")
+
+
+# ---- folders that cannot be written, disks that are full ------------------------------------------------------------
+
+
+def test_rig_that_cannot_be_written_is_one_line(witness, rig, plain_user):
+    rig.path.chmod(0o555)
+    folder = f"state folder {rig.path}/.gastown"
+    line = f"witness: {folder}: Permission denied; make the rig writable for its user\n"
+    for words in (("start",), ("health",), ("issues",), ("pause",)):
+        assert plain_user(*words, rig=rig) == (1, "", line)
+    assert plain_user("status", rig=rig).status == 3
+    assert plain_user("stop", rig=rig) == (0, "witness not running\n", "")
+    rig.path.chmod(0o755)
+    assert witness("health", rig=rig).status == 0
+    rig.state.chmod(0)
+    assert plain_user("status", rig=rig).status == 4
+    rig.state.chmod(0o700)
+
+
+READ_ONLY = {
+    "start": (
+        ("start",),
+        "{state}/witness.lock: Permission denied; without this lock nothing is done; mend the folder",
+    ),
+    "health": (
+        ("health",),
+        "{state}/witness.id: Permission denied; without an id of our own nothing is claimed",
+    ),
+    "pause": (
+        ("pause",),
+        "{state}/witness.id: Permission denied; without an id of our own nothing is claimed",
+    ),
+    "stop": (("stop",), "{state}/witness-hold.json: Permission denied; the change was not made"),
+    "config": (
+        ("config", "set", "interval", "5"),
+        "{state}/witness-config.json: Permission denied; the setting was not changed",
+    ),
+    "mail": (("mail", "send", "mayor/"), "{state}/mail: Permission denied"),
+}
+
+
+@pytest.mark.parametrize("command", READ_ONLY)
+def test_read_only_state_folder_is_one_line(rig, plain_user, command):
+    rig.state.mkdir(mode=0o500)
+    words, line = READ_ONLY[command]
+    assert plain_user(*words, rig=rig) == (1, "", f"witness: {line.format(state=rig.state)}\n")
+    assert os.listdir(rig.state) == []
+
+
+FULL = """\
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+def test_without_room_for_one_byte_each_command_is_one_line(witness, rig, tmp):
+    # A file size limit of nothing stands in for a full disk: every write fails, whoever's it is.
+    rig.add_polecat("alpha")
+    assert witness("add", "Work", rig=rig).status == 0
+    launcher = tmp / "full"
+    launcher.write_text(f"#!{PYTHON}\n{FULL}")
+    launcher.chmod(0o755)
+
+    def full(*words):
+        done = witness(*words, rig=rig, python=str(launcher), env=CALM)
+        return (done.status, done.stdout, [line for line in done.stderr.splitlines() if "witness-events" not in line])
+
+    before = snapshot(rig.path / "polecats", rig.path / ".beads")
+    nothing = "without a saved intention nothing is done; free the disk or mend the folder"
+    line = f"witness: {rig.state}/witness.json: File too large; {nothing}"
+    assert full("health") == (1, "", [line])
+    assert full("shutdown", "--force", "alpha") == (1, "", [line])
+    line = f"witness: {rig.state}/witness-hold.json: File too large; the change was not made"
+    assert full("hold", "alpha") == (1, "", [line])
+    line = f"witness: {rig.path}/.beads/issues.jsonl: File too large; the issue was not added"
+    assert full("add", "More") == (1, "", [line])
+    assert full("mail", "send", "mayor/", "-s", "HELP")[:2] == (1, "")
+    assert len(full("mail", "send", "mayor/", "-s", "HELP")[2]) == 1
+    assert full("start")[:2] == (1, "")
+    assert rig.daemon() is None
+    assert snapshot(rig.path / "polecats", rig.path / ".beads") == before
+    assert witness("health", rig=rig, env=CALM).status in (0, 1)
+
+
+def test_daemon_that_cannot_save_does_nothing_until_it_can(rig, plain_user):
+    rig.add_polecat("alpha", SLEEP)
+    assert plain_user("start", rig=rig, env=FAST).status == 0
+    wait_for(lambda: worker(rig, "alpha")["state"], 10, "a look")
+    said = f"{rig.state}/witness.json: Permission denied; without a saved intention nothing is done"
+    rig.state.chmod(0o500)
+    before = letters(rig, "demo.alpha"), rig.tmux.run("capture-pane", "-p", "-t", "gt-demo-alpha:")
+    already = log(rig).count("nudge")
+    wait_for(lambda: log(rig).count(said) >= 2, 20, "two ticks without a saved memory")
+    assert log(rig).count("nudge") == already
+    assert (letters(rig, "demo.alpha"), rig.tmux.run("capture-pane", "-p", "-t", "gt-demo-alpha:")) == before
+    assert plain_user("status", rig=rig).status in (0, 4)
+    rig.state.chmod(0o700)
+    last = view(rig).get("last_tick_at")
+    wait_for(lambda: view(rig).get("last_tick_at") != last, 20, "the watch to go on")
+    assert rig.daemon()
+
+
+# ---- no home --------------------------------------------------------------------------------------------------------
+
+# The user's entry in the password file, which stands in for HOME, leads nowhere; the real one must not be touched.
+NO_ENTRY = """\
+import os, pwd, runpy, sys
+os.environ.pop("HOME", None)
+def nobody(*_):
+    raise KeyError("no such user")
+pwd.getpwuid = nobody
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("home", ["none", "missing", "read-only", "a file", "empty", "relative", "others'"])
+def test_status_works_without_a_home(rig, tmp, pyz, witness, plain_user, monkeypatch, home):
+    folder, private = tmp / "home", tmp / "t"
+    private.mkdir()
+    if home not in ("none", "missing", "a file"):
+        folder.mkdir()
+    folder.write_text("") if home == "a file" else None
+    if home in ("read-only", "others'"):
+        folder.chmod(0o555 if home == "read-only" else 0o777)
+    monkeypatch.delenv("SHIV_ROOT")
+    monkeypatch.setenv("HOME", {"empty": "", "relative": "home"}.get(home, str(folder)))
+    env = {"TMPDIR": str(private), **QUIET}
+    run = plain_user if home == "read-only" else witness
+    if home == "none":
+        launcher = tmp / "nobody"
+        launcher.write_text(f"#!{PYTHON}\n{NO_ENTRY}")
+        launcher.chmod(0o755)
+
+        def run(*words, **options):
+            return witness(*words, python=str(launcher), **options)
+
+    done = run("status", rig=rig, env=env)
+    assert (done.status, done.stderr) == (3, ""), done
+    assert done.stdout.startswith(f"witness not running, rig demo in {rig.path}\n")
+    unpacked = private / f"witness-{os.geteuid()}"
+    assert stat.S_IMODE(unpacked.stat().st_mode) == 0o700
+    assert unpacked.stat().st_uid == os.geteuid()
+    assert not folder.is_dir() or os.listdir(folder) == []
+    if home == "none":
+        assert run("start", rig=rig, env=env).status == 0
+        assert run("status", rig=rig, env=env).status == 0
+
+
+# ---- words ----------------------------------------------------------------------------------------------------------
+
+WORDS = {
+    (): (2, "no command; `witness --help` lists them, `witness start` starts the daemon"),
+    ("strat",): (2, "no command 'strat'; did you mean `start`?"),
+    ("\x1b[31mstart",): (2, "no command 'start'; did you mean `start`?"),
+    ("x" * 300,): (2, f"no command '{'x' * 39}…'; `witness --help` lists them"),
+    ("--set", "x=1", "status"): (2, "--set stands before the command; write `witness COMMAND --rig PATH`"),
+    ("status", "now"): (2, "witness status: unknown argument 'now'; `witness status --help` shows how"),
+    ("status", "--jsno"): (2, "witness status: unknown argument '--jsno'; did you mean `--json`?"),
+    ("status", "\x1b]0;x\x07"): (2, "witness status: unknown argument ''; `witness status --help` shows how"),
+    ("status", "--rig"): (
+        2,
+        "witness status: argument --rig: expected one argument; `witness status --help` shows how",
+    ),
+    ("start", "--timeout", "soon"): (
+        2,
+        "witness start: argument --timeout: invalid float value: 'soon'; `witness start --help` shows how",
+    ),
+    ("hold",): (
+        2,
+        "witness hold: the following arguments are required: name; `witness hold --help` shows how",
+    ),
+    ("hold", "alpha", "--for", "soon"): (2, "--for 'soon' is no duration; write 90s, 15m, 2h or 1d"),
+    ("pause", "--for", "-1h"): (
+        2,
+        "witness pause: argument --for: expected one argument; `witness pause --help` shows how",
+    ),
+    ("mail", "send"): (
+        2,
+        "mail send needs an address; write `witness mail send RIG/witness -s SUBJECT -b BODY`",
+    ),
+    ("mail", "inbox", "/"): (2, "'/' is no mail address; write RIG/NAME, RIG/witness or mayor/"),
+    ("handoff",): (
+        2,
+        "{rig} lies in no worker's worktree of {rig}/polecats; go into it, or use `shutdown NAME`",
+    ),
+    ("spawn", "reset"): (2, "spawn reset needs an issue; `witness spawn --explain` lists them"),
+    ("config", "set", "interval"): (
+        2,
+        "config set needs a name and a value; write `witness config set max_workers 6`",
+    ),
+    ("config", "set", "max_worker", "3"): (
+        78,
+        "unknown setting 'max_worker' in config set; did you mean max_workers?",
+    ),
+    ("config", "get", "x" * 40): (
+        78,
+        f"unknown setting '{'x' * 40}' in config get; `witness --help` lists the commands, the README the settings",
+    ),
+    ("config", "set", "interval", "0"): (78, "interval is 0 in config set; it takes 1 to 31622400 s"),
+    ("config", "set", "interval", "nan"): (78, "interval is 'nan' in config set; it takes 1 to 31622400 s"),
+    ("config", "set", "interval", "1e999"): (78, "interval is inf in config set; it takes 1 to 31622400 s"),
+    ("config", "set", "on_dead", "kill"): (78, "on_dead is 'kill' in config set; it takes report or restart"),
+    ("config", "set", "mayor", "a\x1bb"): (78, "mayor is 'a\\x1bb' in config set; it takes text"),
+    ("start", "--set", "interval"): (78, "--set 'interval' has no '='; write --set name=value"),
+    ("start", "--set", "interval=x"): (78, "interval is 'x' in --set; it takes 1 to 31622400 s"),
+    ("health", "--set", "session_name=x"): (78, "session_name is 'x'; it must contain {{name}}"),
+    ("reload",): (3, "the daemon is not running; `witness start` starts it"),
+    ("recover", "alpha"): (1, "nobody called alpha was retired; `witness retired` lists them"),
+}
+
+
+@pytest.mark.parametrize("words", WORDS, ids=lambda words: ascii(" ".join(words))[1:40])
+def test_wrong_words_are_one_line_with_the_next_step(witness, rig, words):
+    status, line = WORDS[words]
+    assert witness(*words, rig=rig) == (status, "", f"witness: {line.format(rig=rig.path)}\n")
+    assert rig.daemon() is None
+
+
+def test_wrong_setting_in_the_environment_is_named_and_an_unknown_one_is_none(witness, rig):
+    line = "witness: max_workers is 'many' in WITNESS_MAX_WORKERS; it takes 0 to 10000\n"
+    assert witness("start", rig=rig, env={"WITNESS_MAX_WORKERS": "many"}) == (78, "", line)
+    assert witness("health", rig=rig, env={"WITNESS_NO_SUCH": "1"}).status == 0
+
+
+def test_no_rig_is_one_line_with_the_next_step(witness, rig, tmp):
+    marks = "has no .gastown/witness*, .runtime/witness*, polecats/, rig config.json or git repository"
+    remedy = "go into the repository, or name it with --rig PATH"
+    for words in (("status",), ("start",), ("health",)):
+        line = f"witness: no rig: {tmp} or above it {marks}; {remedy}\n"
+        assert witness(*words, cwd=tmp) == (2, "", line)
+    for named, shown in (("/nowhere", "/nowhere"), ("a\x1b[31m\nb", "a [31m b"), (str(tmp / "x"), str(tmp / "x"))):
+        line = f"witness: no rig: {shown} {marks}; {remedy}\n"
+        assert witness("status", "--rig", named, cwd=tmp) == (2, "", line)
+        assert witness("status", cwd=tmp, env={"WITNESS_RIG": named}) == (2, "", line)
+    (tmp / "polecats").mkdir()
+    line = f"witness: {tmp} holds no git repository; a rig is a repository: `git init` it, or name another\n"
+    assert witness("start", cwd=tmp) == (2, "", line)
+    said = json.loads(witness("start", "--json", cwd=tmp).stdout)
+    assert said["error"]["remedy"] == "a rig is a repository: `git init` it, or name another"
+
+
+# ---- enemy text -----------------------------------------------------------------------------------------------------
