@@ -8903,7 +8903,7 @@ def _ack_mail(desk: Desk, words) -> Answer:
             maildir[key] = message
             done.append(key)
     missing = [key for key in words.words if key not in done]
-    text = "".join(f"acknowledged {key}\n" for key in done) + "".join(f"no message {key}\n" for key in missing)
+    text = render_lines([*(f"acknowledged {key}" for key in done), *(f"no message {key}" for key in missing)])
     return Answer(
         status=EXIT_FAILED if missing or not words.words else EXIT_OK,
         data={"acknowledged": done, "missing": missing},
@@ -9157,7 +9157,9 @@ def cmd_recover(desk: Desk, words) -> Answer:
     finally:
         os.close(fd)
     station.store.tell("recovered", name, f"from {data.get('ref')}")
-    return Answer(status=EXIT_OK, data=data, text=f"recovered {name} in {data['path']}, from {data['ref']}\n")
+    return Answer(
+        status=EXIT_OK, data=data, text=render_lines([f"recovered {name} in {data['path']}, from {data['ref']}"])
+    )
 
 
 def cmd_add(desk: Desk, words) -> Answer:
@@ -9189,7 +9191,7 @@ def cmd_close(desk: Desk, words) -> Answer:
     """Close an issue of the local queue."""
     station = desk.station()
     station.queue.close(words.issue, words.reason or "closed by hand")
-    return Answer(status=EXIT_OK, data={"id": words.issue}, text=f"closed {words.issue}\n")
+    return Answer(status=EXIT_OK, data={"id": words.issue}, text=f"closed {plain(words.issue)}\n")
 
 
 def _until(desk: Desk, words) -> str:
@@ -9212,7 +9214,7 @@ def cmd_pause(desk: Desk, words) -> Answer:
     )
     station.store.tell("paused", "rig", words.reason)
     return Answer(
-        status=EXIT_OK, data={"paused": words.reason}, text=f"paused: {words.reason}; `witness resume` goes on\n"
+        status=EXIT_OK, data={"paused": words.reason}, text=f"paused: {plain(words.reason)}; `witness resume` goes on\n"
     )
 
 
@@ -9232,7 +9234,7 @@ def cmd_hold(desk: Desk, words) -> Answer:
     entry = {"reason": words.reason, "until": _until(desk, words), "at": rfc3339(desk.host.now())}
     station.store.change_holds(hold=(words.name, entry))
     station.store.tell("held", words.name, words.reason)
-    text = f"{words.name} is on hold: {words.reason}; `witness release {words.name}` ends it\n"
+    text = f"{words.name} is on hold: {plain(words.reason)}; `witness release {words.name}` ends it\n"
     return Answer(status=EXIT_OK, data={"held": words.name, "reason": words.reason}, text=text)
 
 
@@ -9281,7 +9283,9 @@ def cmd_start(desk: Desk, words) -> Answer:
     status, line = start_daemon(desk.store, desk.rig, desk.sets, words.timeout)
     if status != EXIT_OK:
         raise _said(status, line)
-    return Answer(status=status, data={"daemon": report_daemon(see_daemon(desk.store), {})}, text=f"witness {line}\n")
+    return Answer(
+        status=status, data={"daemon": report_daemon(see_daemon(desk.store), {})}, text=f"witness {plain(line)}\n"
+    )
 
 
 def cmd_stop(desk: Desk, words) -> Answer:

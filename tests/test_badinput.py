@@ -1078,3 +1078,108 @@ def test_no_rig_is_one_line_with_the_next_step(witness, rig, tmp):
 
 
 # ---- enemy text -----------------------------------------------------------------------------------------------------
+
+EVIL = "-rf \x1b[31m\x1b]0;owned\x07$(touch canary); touch canary `touch canary`\x9b2J\u202e\x00\x7f\n\rSubject: x"
+PROGRAM = """\
+import time
+print("\\033]0;owned\\007\\033]2;owned\\033\\\\\\033[31mred\\033[0m $(touch canary) \\001\\002", end=" ")
+print("`touch canary`; touch canary", flush=True)
+time.sleep(600)
+"""
+
+
+AGENT = """\
+import json, sys, time
+open(sys.argv[1], "w").write(json.dumps(sys.argv))
+while True:
+    print(time.time(), flush=True)
+    time.sleep(0.3)
+"""
+
+
+def printable(text: str) -> bool:
+    """Tell whether a text can do nothing to a terminal but print."""
+    return all(char.isprintable() or char == "\n" for char in text)
+
+
+def test_enemy_text_runs_nothing_and_reaches_no_terminal(witness, rig, start, tmp):
+    told = tmp / "told"
+    agent = [PYTHON, "-c", AGENT]
+    env = {
+        **FAST,
+        "WITNESS_AGENT_COMMAND": json.dumps([*agent, str(told), "{title}", "{issue}; {name}"]),
+        "WITNESS_ESCALATE_AFTER": "2",
+        "WITNESS_NUDGE_VIA": "mail",
+    }
+    # A worker whose screen, title, branch, record and command's name are an enemy's.
+    evil = rig.add_polecat("alpha", [PYTHON, "-c", PROGRAM])
+    rig.git("checkout", "--quiet", "-b", "-".join(("x$(touch${IFS}canary)", ";touch", "\u009b2J\u202e")), cwd=evil.path)
+    rig.tmux.run("rename-window", "-t", "gt-demo-alpha:", "#(touch canary)$(touch canary)")
+    rig.tmux.run("select-pane", "-t", "gt-demo-alpha:", "-T", "#(touch canary)\u202e")
+    (evil.path / ".gastown").mkdir()
+    (evil.path / ".gastown/state.json").write_text(json.dumps({"issue": EVIL, "state": EVIL}))
+    (evil.path / "-rf; touch canary\x1b[31m\n$(touch canary)").write_text("never committed\n")
+    beta = rig.add_polecat("beta")
+    (beta.path / "-rf; touch canary\x1b[31m\n$(touch canary)").write_text("never committed\n")
+    (rig.path / "polecats" / "$(touch canary)\x1b[31m").mkdir()
+    # Issues, and mail to be forwarded, noted, refused and answered.
+    rows = [
+        {"id": "demo-1", "title": EVIL},
+        {"id": "demo-2", "title": EVIL, "status": EVIL},
+        {"id": "demo-3", "title": EVIL, "assignee": EVIL, "defer_until": EVIL},
+        {"id": "demo-4", "title": EVIL, "labels": ["gt:" + EVIL]},
+        {"id": EVIL, "title": EVIL},
+    ]
+    (rig.path / ".beads").mkdir()
+    queue = "".join(json.dumps({"status": "open", **row}) + "\n" for row in rows)
+    (rig.path / ".beads/issues.jsonl").write_text(queue + "\x1b[31m not JSON\n")
+    at = time.time() + 1
+    flat = EVIL.replace("\n", " ").replace("\r", " ")
+    drop(rig, "1\x1b[31m.x", flat, EVIL, flat, at)
+    drop(rig, "2.x", "MERGED " + flat, EVIL, flat, at)
+    drop(rig, "3.x", "LIFECYCLE: Shutdown " + flat, EVIL, flat, at)
+    drop(rig, "4.x", "POLECAT_DONE " + flat, EVIL, flat, at)
+    drop(rig, "5.x", "LIFECYCLE: Shutdown beta", EVIL, "demo/beta", at)
+    start(env)
+    wait_for(told.exists, 20, "an agent for the first issue")
+    wait_for(lambda: letters(rig, subject="ESCALATION: Polecat alpha stuck"), 20, "the stuck one to be escalated")
+    wait_for(lambda: [row for row in events(rig) if row[:2] == ("refused", "beta")], 20, "the refusal of beta")
+    wait_for(lambda: letters(rig, "demo.beta", "NUDGE: Cannot shutdown"), 20, "the letter to beta")
+    argv = wait_for(lambda: json.loads(told.read_text() or "null"), 10, "what the agent was told")
+    title = "-rf $(touch canary); touch canary `touch canary`2J Subject: x"
+    assert [word.replace(" 2J", "2J") for word in argv[2:]] == [title, "demo-1; demo-1"]
+    asked = (
+        ("status",),
+        ("health", "--dry-run"),
+        ("issues", "--all"),
+        ("events", "-n", "0"),
+        ("logs", "-n", "0"),
+        ("mail", "inbox", "mayor/"),
+        ("mail", "inbox", "demo/beta"),
+        ("spawn", "--explain"),
+        ("shutdown", "--dry-run", "alpha", "beta"),
+        ("hold", "alpha", "--reason", EVIL.replace("\x00", "")),
+        ("pause", "--reason", EVIL.replace("\x00", "")),
+        ("status",),
+        ("status", "--json"),
+        ("mail", "inbox", "mayor/", "--json"),
+        ("events", "--json"),
+        ("resume",),
+        ("mail", "ack", "--address", "mayor/", EVIL.replace("\x00", "")),
+        ("mail", "ack", "--address", "demo/witness", "1\x1b[31m.x"),
+        ("close", EVIL.replace("\x00", "")),
+        ("retired",),
+    )
+    for words in asked:
+        done = witness(*words, rig=rig, env=env)
+        assert printable(done.stdout), (words, done.stdout)
+        assert printable(done.stderr), (words, done.stderr)
+        assert "Traceback" not in done.stderr
+    rig.stop_daemon()
+    assert printable(log(rig))
+    assert printable((rig.state / "witness-events.jsonl").read_text())
+    for text in (*letters(rig), *letters(rig, "demo.beta"), *letters(rig, "demo.alpha")):
+        assert printable(text)
+        assert text.partition("\n\n")[0].count("\nSubject: ") == 1
+    assert not [path for path in (*tmp.rglob("canary"), *Path.home().rglob("canary")) if path.exists()]
+    assert not Path("/canary").exists()
