@@ -357,17 +357,18 @@ def test_of_ten_thousand_mails_a_tick_reads_200_and_acknowledges_20(rig, start):
         drop(rig, f"{number:05d}.x", subject, sender="demo/alpha", at=at + number / 1000)
     start({**QUIET, "PATH": str(rig.path), "WITNESS_INTERVAL": "1"})
     wait_for(lambda: not (new / "00199.x").exists(), 60, "the 200th mail")
-    ticks(rig, 2)
-    # Each later tick read the same 199 again and one more note.
-    assert {f"{number:05d}.x" for number in range(199)} <= set(os.listdir(new))
+    drop(rig, "older.x", "LIFECYCLE: Shutdown alpha", sender="demo/alpha", at=at - 1)
+    ticks(rig, 1)
+    # Now 200 are in the way, and nobody reads beyond them.
     acknowledged = sorted(name.partition(":")[0] for name in os.listdir(new.parent / "cur"))
+    ticks(rig, 2)
+    assert sorted(name.partition(":")[0] for name in os.listdir(new.parent / "cur")) == acknowledged
     assert acknowledged == [f"{number:05d}.x" for number in range(199, 199 + len(acknowledged))]
-    assert len(acknowledged) < 60
     assert view(rig)["mails_waiting"] > 9000
     rig.stop_daemon()
     # With nothing in the way: the first tick and FOLLOW_UPS (12) more at once, then an interval's rest.
-    for number in range(199):
-        (new / f"{number:05d}.x").unlink()
+    for name in ("older.x", *(f"{number:05d}.x" for number in range(199))):
+        (new / name).unlink()
     before = len(os.listdir(new))
     start({**QUIET, "WITNESS_INTERVAL": "600"})
     wait_for(lambda: before - len(os.listdir(new)) == 13 * 20, 60, "260 acknowledged mails")
@@ -401,6 +402,7 @@ mode=
 [ -r "$0.mode" ] && read -r mode <"$0.mode"
 case $mode in
 "") exec {real} "$@" ;;
+lies) case "$*" in *--version* | *-V*) exec {real} "$@" ;; *) echo 'garbage 1 2 3' ;; esac ;;
 hang) exec {sleep} 60 ;;
 exit) printf '\\033]0;x\\007boom \\001\\nmore\\n' >&2; exit 1 ;;
 silent) exit 3 ;;
@@ -535,6 +537,26 @@ def test_git_that_breaks_later_is_degraded_with_the_version_it_had(witness, rig,
     wait_for(lambda: worker(rig, "alpha")["state"] != "unknown", 60, "the worker to be judged again")
 
 
+def test_git_that_lies_loses_nobody_and_is_no_bug(witness, rig, stubs, start):
+    # It tells its version, but prints the same garbage whatever it is asked, as if all were well.
+    rig.add_polecat("alpha", SLEEP)
+    rig.add_polecat("beta")
+    (rig.path / "polecats/beta/work").write_text("never committed\n")
+    stubs["git"].breaks("lies")
+    done = witness("shutdown", "--force", "beta", rig=rig, env={**CALM, **stubs["env"]})
+    assert (done.status, done.stderr) == (1, ""), done
+    assert done.stdout.startswith(("beta: failed - step ", "beta: refused")), done
+    start({**FAST, **stubs["env"], "WITNESS_AGENT_COMMAND": json.dumps(SLEEP)})
+    drop(rig, "1.x", "LIFECYCLE: Shutdown beta", sender="demo/beta", at=time.time() + 2)
+    wait_for(lambda: [row for row in events(rig) if row[:2] == ("refused", "beta")], 60, "the request to be refused")
+    said = "the second look failed: git status printed"
+    wait_for(lambda: worker(rig, "alpha")["why"].startswith(said), 60, "the look to be doubted")
+    ticks(rig, 1)
+    assert "bug:" not in log(rig)
+    assert not [row for row in events(rig) if row[0] == "nudged"]
+    assert (rig.path / "polecats/beta/work").read_text() == "never committed\n"
+
+
 def test_broken_tools_refuse_a_persons_request_too(witness, rig, stubs):
     rig.add_polecat("alpha")
     env = {**CALM, **stubs["env"]}
@@ -589,7 +611,7 @@ QUEUES = {
     "list": ('[{"id":"demo-1"}]\n', ["line 1: no JSON object"]),
     "number": ("1e999\n", ["line 1: no JSON object"]),
     "truncated": ('{"id":"demo-2","tit', ["line 1: Unterminated string starting at: line 1 column 16 (char 15)"]),
-    "deep": ("[" * 100_000 + "\n", ["line 1: maximum recursion depth exceeded"]),
+    "deep": ("[" * 100_000 + "\n", ["line 1: "]),
     "no id": ('{"title":"x"}\n', ["line 1: no issue id: 'None'"]),
     "path": ('{"id":"../canary"}\n', ["line 1: no issue id: '../canary'"]),
     "escape": ('{"id":"a\\u001b[31m"}\n', ["line 1: no issue id: 'a'"]),
@@ -610,7 +632,7 @@ def test_bad_line_of_the_queue_is_named_and_passed_over(witness, rig, content):
     said = json.loads(done.stdout)
     assert [one["id"] for one in said["issues"]] == ["demo-1"]
     if content == "deep":
-        said["bad_lines"] = [line[:40] for line in said["bad_lines"]]
+        said["bad_lines"] = [line[:8] for line in said["bad_lines"]]  # each Python has words of its own for it
     assert said["bad_lines"] == bad
 
 
@@ -1079,11 +1101,15 @@ def test_no_rig_is_one_line_with_the_next_step(witness, rig, tmp):
 
 # ---- enemy text -----------------------------------------------------------------------------------------------------
 
-EVIL = "-rf \x1b[31m\x1b]0;owned\x07$(touch canary); touch canary `touch canary`\x9b2J\u202e\x00\x7f\n\rSubject: x"
+EVIL = (
+    "-rf \x1b[31m\x1b]0;owned\x07$(cd;touch canary); cd;touch canary `cd;touch canary`"
+    "\x9b2J\u202e\x00\x7f\n\rSubject: x"
+)
 PROGRAM = """\
 import time
-print("\\033]0;owned\\007\\033]2;owned\\033\\\\\\033[31mred\\033[0m $(touch canary) \\001\\002", end=" ")
-print("`touch canary`; touch canary", flush=True)
+print("\\033]0;owned\\007\\033]2;#(cd;touch canary)$(cd;touch canary)\\033\\\\", end="")
+print("\\033[31mred\\033[0m $(cd;touch canary) \\001\\002", end=" ")
+print("`cd;touch canary`; cd;touch canary", flush=True)
 time.sleep(600)
 """
 
@@ -1113,15 +1139,15 @@ def test_enemy_text_runs_nothing_and_reaches_no_terminal(witness, rig, start, tm
     }
     # A worker whose screen, title, branch, record and command's name are an enemy's.
     evil = rig.add_polecat("alpha", [PYTHON, "-c", PROGRAM])
-    rig.git("checkout", "--quiet", "-b", "-".join(("x$(touch${IFS}canary)", ";touch", "\u009b2J\u202e")), cwd=evil.path)
-    rig.tmux.run("rename-window", "-t", "gt-demo-alpha:", "#(touch canary)$(touch canary)")
-    rig.tmux.run("select-pane", "-t", "gt-demo-alpha:", "-T", "#(touch canary)\u202e")
+    rig.git(
+        "checkout", "--quiet", "-b", "-".join(("x$(cd;touch${IFS}canary)", ";touch", "\u009b2J\u202e")), cwd=evil.path
+    )
     (evil.path / ".gastown").mkdir()
     (evil.path / ".gastown/state.json").write_text(json.dumps({"issue": EVIL, "state": EVIL}))
-    (evil.path / "-rf; touch canary\x1b[31m\n$(touch canary)").write_text("never committed\n")
+    (evil.path / "-rf; cd;touch canary\x1b[31m\n$(cd;touch canary)").write_text("never committed\n")
     beta = rig.add_polecat("beta")
-    (beta.path / "-rf; touch canary\x1b[31m\n$(touch canary)").write_text("never committed\n")
-    (rig.path / "polecats" / "$(touch canary)\x1b[31m").mkdir()
+    (beta.path / "-rf; cd;touch canary\x1b[31m\n$(cd;touch canary)").write_text("never committed\n")
+    (rig.path / "polecats" / "$(cd;touch canary)\x1b[31m").mkdir()
     # Issues, and mail to be forwarded, noted, refused and answered.
     rows = [
         {"id": "demo-1", "title": EVIL},
@@ -1143,10 +1169,10 @@ def test_enemy_text_runs_nothing_and_reaches_no_terminal(witness, rig, start, tm
     start(env)
     wait_for(told.exists, 20, "an agent for the first issue")
     wait_for(lambda: letters(rig, subject="ESCALATION: Polecat alpha stuck"), 20, "the stuck one to be escalated")
-    wait_for(lambda: [row for row in events(rig) if row[:2] == ("refused", "beta")], 20, "the refusal of beta")
+    wait_for(lambda: [row for row in events(rig) if row[:2] == ("refused", "beta")], 60, "the refusal of beta")
     wait_for(lambda: letters(rig, "demo.beta", "NUDGE: Cannot shutdown"), 20, "the letter to beta")
     argv = wait_for(lambda: json.loads(told.read_text() or "null"), 10, "what the agent was told")
-    title = "-rf $(touch canary); touch canary `touch canary`2J Subject: x"
+    title = "-rf $(cd;touch canary); cd;touch canary `cd;touch canary`2J Subject: x"
     assert [word.replace(" 2J", "2J") for word in argv[2:]] == [title, "demo-1; demo-1"]
     asked = (
         ("status",),
@@ -1181,5 +1207,4 @@ def test_enemy_text_runs_nothing_and_reaches_no_terminal(witness, rig, start, tm
     for text in (*letters(rig), *letters(rig, "demo.beta"), *letters(rig, "demo.alpha")):
         assert printable(text)
         assert text.partition("\n\n")[0].count("\nSubject: ") == 1
-    assert not [path for path in (*tmp.rglob("canary"), *Path.home().rglob("canary")) if path.exists()]
-    assert not Path("/canary").exists()
+    assert not [*tmp.rglob("canary"), *Path.home().rglob("canary")]
