@@ -464,10 +464,10 @@ def tell_rest(stage: Stage, *issues: str):
         return same and status == "?? half-done.txt" and f"git status: {status}"
 
     def is_once():
-        names = {path.name.partition(".")[0] for path in stage.notes.glob("*.pids")}
+        names = sorted((stage.notes / "started").read_text(encoding="utf-8").split())
         refs = stage.ask("git", "for-each-ref", "--format=%(refname)", "refs/witness/").splitlines()
-        once = names == {*HANDMADE, *issues} and len(refs) == len(issues)
-        return once and f"all workers there ever were: {', '.join(sorted(names))}\n" + "\n".join(refs)
+        once = names == sorted([*HANDMADE, *issues]) and len(refs) == len(issues)
+        return once and f"all workers there ever were: {', '.join(names)}\n" + "\n".join(refs)
 
     def is_undisturbed():
         same = all(stage.workers[name] == stage.processes_of(name) != [] for name in healthy)

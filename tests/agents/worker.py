@@ -125,6 +125,11 @@ PARTS = {"tidy": tidy, "hasty": hasty, "steady": steady, "silent": silent, "mort
 
 
 def main(part: str, notes: Path) -> None:
+    with open(notes / "started", "a+", encoding="utf-8") as file:
+        file.seek(0)
+        if NAME in file.read().split():
+            part = "steady"  # a second worker of that name has no part in the story; it is only counted
+        file.write(NAME + "\n")
     pids = [os.getpid()]
     if part == "tidy":
         # What a worker has started may outlive its terminal: a server that it tests against, for instance.
