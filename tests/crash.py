@@ -131,7 +131,9 @@ class Faults(w.Host):
 
 def name_of(path: str) -> str:
     """Return what a path is called in every run: its last folder and name, without times and what chance drew."""
-    return "/".join(re.sub(r"\d{6,}\S*|index\.\w+|\.[0-9a-f]{8}\b", "…", part) for part in Path(path).parts[-2:])
+    return "/".join(
+        re.sub(r"\d{6,}\S*|index\.\w+|\.[0-9a-f]{8}\b|\.\d+\.new$", "…", part) for part in Path(path).parts[-2:]
+    )
 
 
 class Child:
@@ -272,16 +274,17 @@ class Cycle:
             words = {"recover": ["recover", "alpha"], "force": ["shutdown", "bravo", "--force"]}[phase]
             w.main([*words, "--rig", str(self.path)], host)
             return
-        station = self.station(host)
+        station = None
         for _ in range({"spawn": 12}.get(phase, 5)):
             with contextlib.suppress(w.StateError):  # a disk that was full for one write
+                station = station or self.station(host)
                 fd = w.take_tick_lock(station, 5)
                 try:
                     w.run_round(station)
                 finally:
                     station.tick_lock_fd = None
                     os.close(fd)
-            if phase == "spawn":
+            if phase == "spawn" and station:
                 self.wait_for_child(station)
 
     @staticmethod
