@@ -300,7 +300,15 @@ def test_interrupt_ends_the_foreground_and_systemd_is_told(rig, pyz, tmp):
                 said = ""
                 while "STATUS=0 polecats" not in said:
                     said = channel.recv(4096).decode()
+                assert said == "WATCHDOG=1\nSTATUS=0 polecats"
                 assert rig.daemon().pid == child.pid
+                before = time.monotonic_ns() // 1000
+                child.send_signal(signal.SIGHUP)
+                while not said.startswith("RELOADING=1"):
+                    said = channel.recv(4096).decode()
+                # sd_notify(3): a manager tells by this stamp which of two reloads it hears of.
+                assert before <= int(said.partition("\nMONOTONIC_USEC=")[2]) <= time.monotonic_ns() // 1000
+                assert channel.recv(4096) == b"READY=1"
                 child.send_signal(signal.SIGINT)
                 assert child.wait(10) == 0
             finally:
