@@ -2500,6 +2500,11 @@ class Finding(Value):
     what: str
 
 
+UNHIDE = (  # one call with both options heeds the first alone
+    "git -C {path} update-index --no-assume-unchanged -- {what}; "
+    "git -C {path} update-index --no-skip-worktree -- {what}, then commit it"
+)
+
 # kind: (evidence, the command that clears it, whether --force preserves it instead of being refused because of it).
 # {what} in the command is the first thing found; {path} and {name} are the worktree and the polecat.
 BLOCKERS = {
@@ -2507,7 +2512,7 @@ BLOCKERS = {
     "untracked": ("never committed: {what}", "git -C {path} add -A && git -C {path} commit (or delete it)", True),
     "hidden": (
         "changed behind assume-unchanged or skip-worktree: {what}",
-        "git -C {path} update-index --no-assume-unchanged --no-skip-worktree -- {what}, then commit it",
+        UNHIDE,
         True,
     ),
     "precious": (
@@ -6028,8 +6033,9 @@ def list_status(git: Git, tree: Worktree, submodules: bool = True) -> list:
 
     A submodule's folder names its worktree's old place, so git cannot look into it there; we can, see list_populated.
     """
-    ignore = "none" if submodules else "all"
-    return parse_status(git.ask(tree, "status", "--porcelain=v2", "-z", "-uall", f"--ignore-submodules={ignore}"))
+    ignore = f"--ignore-submodules={'none' if submodules else 'all'}"
+    # A rename would name the new path alone, and a recovered worktree would have the old one, too.
+    return parse_status(git.ask(tree, "status", "--porcelain=v2", "-z", "-uall", "--no-renames", ignore))
 
 
 def list_index(git: Git, tree: Worktree) -> list:
@@ -6245,6 +6251,7 @@ def _find_stashes(tools: Tools, retirement: Retirement, tree: Worktree) -> list:
 
 PAUSED = {
     "rebase-merge": "rebase",
+    "rebase-apply/applying": "am",
     "rebase-apply": "rebase",
     "MERGE_HEAD": "merge",
     "CHERRY_PICK_HEAD": "cherry-pick",
@@ -6254,9 +6261,18 @@ PAUSED = {
 }
 
 
+def list_paused(tree: Worktree) -> list:
+    """Return what git has begun here and not ended, by the names of its commands."""
+    there = [name for name in PAUSED if os.path.lexists(os.path.join(tree.admin, name))]
+    if "rebase-apply/applying" in there:
+        there.remove("rebase-apply")
+    if "REVERT_HEAD" in there and "sequencer" in there:
+        there.remove("sequencer")
+    return [PAUSED[name] for name in there]
+
+
 def _find_paused(_tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
-    there = [word for name, word in PAUSED.items() if os.path.lexists(os.path.join(tree.admin, name))]
-    return [Finding(kind="paused", what=word) for word in there]
+    return [Finding(kind="paused", what=word) for word in list_paused(tree)]
 
 
 def _find_locks(_tools: Tools, _retirement: Retirement, tree: Worktree) -> list:
@@ -6289,7 +6305,7 @@ def _find_submodules(tools: Tools, retirement: Retirement, tree: Worktree) -> li
     if not os.path.lexists(os.path.join(tree.path, ".gitmodules")):
         found += [Finding(kind="gitlink", what=path) for path in list_submodules(git, tree)]
     for path, sub, wanted in list_populated(tools, retirement, tree):
-        paused = [word for name, word in PAUSED.items() if os.path.lexists(os.path.join(sub.admin, name))]
+        paused = list_paused(sub)
         unmoved = tree.path == retirement.path
         work = {
             "unpushed commits": git.line(sub, "rev-list", "-n1", "HEAD", "--branches", "--not", "--remotes"),
@@ -6426,7 +6442,9 @@ def list_differing(tools: Tools, tree: Worktree) -> tuple:
             deleted += [path] if path in changed else []  # a folder has taken the file's place
         else:
             (there if os.path.lexists(full) else deleted).append(path)
-    return there, deleted
+    # Out of a sparse cone, or deleted behind a flag: nothing that status lists, and a checkout would bring it.
+    absent = {path for path in tracked if not os.path.lexists(os.path.join(tree.path, path))}
+    return there, sorted({*deleted, *absent})
 
 
 def save_precious(tools: Tools, retirement: Retirement, tree: Worktree, paths) -> list:
@@ -6516,7 +6534,7 @@ def _write_tree(tools: Tools, retirement: Retirement, tree: Worktree, committed:
         for mode, name, stage, path in _list_staged(git, tree)
         if path not in set(saved)
     ]
-    modes = {path: stat.S_IMODE(os.lstat(os.path.join(tree.path, path)).st_mode) for path in paths}
+    modes = {path: stat.S_IMODE(os.lstat(os.path.join(tree.path, path)).st_mode) for path in [*paths, *saved]}
     meta = {
         "version": MEMORY_VERSION,
         "witness": __version__,
@@ -7232,7 +7250,7 @@ def _write_back(tools: Tools, tree: Worktree, commit: str, meta: dict) -> None:
             os.path.join(tree.path, path),
             tools.host.read(os.path.join(kept, path), 1 << 30) or b"",
             "100644",
-            0o600,
+            meta["modes"].get(path, 0o600),
         )
 
 
