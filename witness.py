@@ -5185,7 +5185,7 @@ GIT_NOBODY = {
 }
 DURABLY = "-c core.fsync=all -c core.fsyncMethod=fsync".split()  # for what must outlive a power cut
 GIT_LIST_BYTES = 64 << 20  # of a list of paths: 60,000 ignored files are 5 MB
-ZERO = "0" * 40
+NO_REF = ""  # as the old value of update-ref: it must not exist; the zeros would be of the repository's own length
 
 
 class Git:
@@ -6128,7 +6128,7 @@ def list_module_tips(git: Git, module: str) -> tuple:
         for name in files:
             named |= read_names(os.path.join(folder, name))
     named |= read_names(os.path.join(module, "HEAD"))
-    asked = "".join(f"{name}^{{commit}}\n" for name in sorted(named - {ZERO})).encode()
+    asked = "".join(f"{name}^{{commit}}\n" for name in sorted(named)).encode()
     rows = git.ask(sub, "cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=asked).decode().splitlines()
     commits = {row.split()[0] for row in rows if row.endswith(" commit")}
     if not commits:
@@ -6409,7 +6409,6 @@ def find_rescue_tips(tools: Tools, retirement: Retirement, tree: Worktree) -> tu
     if retirement.branch:
         named |= read_names(os.path.join(tools.rig.common, "logs", "refs", "heads", retirement.branch))
     named |= {name for name, _ in list_stashes(git, tree, 0.0)}
-    named.discard(ZERO)
     asked = "".join(f"{name}^{{commit}}\n" for name in sorted(named)).encode()
     rows = git.ask(None, "cat-file", "--batch-check=%(objectname) %(objecttype)", stdin=asked).decode().splitlines()
     commits = {row.split()[0] for row in rows if row.endswith(" commit")}
@@ -6485,11 +6484,10 @@ def _list_staged(git: Git, tree: Worktree) -> list:
         about, _, path = record.partition(b"\t")
         if path:
             head.add((about.decode().split()[0], about.decode().split()[2], os.fsdecode(path)))
-    empty = ""
     return [
         (mode, name, stage, path)
         for mode, name, stage, path in list_index(git, tree)
-        if mode != "160000" and (stage or (mode, name, path) not in head) and name.strip("0") != empty
+        if mode != "160000" and (stage or (mode, name, path) not in head) and name.strip("0")
     ]
 
 
@@ -6613,7 +6611,7 @@ def preserve(tools: Tools, retirement: Retirement, tree: Worktree, committed: bo
     words = [word for one in parents for word in ("-p", one)]
     message = f"witness: {retirement.id}{' (committed)' if committed else ''}\n"
     commit = git.change(tree, *DURABLY, "commit-tree", content, *words, stdin=message.encode()).decode().strip()
-    git.change(None, *DURABLY, "update-ref", "--create-reflog", ref, commit, before or ZERO)
+    git.change(None, *DURABLY, "update-ref", "--create-reflog", ref, commit, before or NO_REF)
     # A gc --prune=now that runs beside us can drop objects that nothing named a moment ago.
     git.ask(None, "rev-list", "--objects", "--quiet", commit)
     return commit
@@ -6793,7 +6791,7 @@ def settle_branch(tools: Tools, retirement: Retirement) -> tuple:
             git.change(None, "update-ref", "--no-deref", "-d", ref, retirement.tip)
             holder = _find_checked_out(git, ref)
             if holder:
-                git.change(None, "update-ref", ref, retirement.tip, ZERO)
+                git.change(None, "update-ref", ref, retirement.tip, NO_REF)
                 return "kept", f"{holder} has just checked it out"
         except ToolError as error:
             return "kept", f"git could not delete it: {error.message}"

@@ -284,11 +284,11 @@ class Tmux:
         self.socket = f"w{random.SystemRandom().randrange(16**8):08x}"
         self.seen: set[Process] = set()
 
-    def run(self, *argv, check=True) -> str:
+    def run(self, *argv, check=True, cwd="/") -> str:
         """Run one tmux command and return what it printed, without the last line end."""
         done = subprocess.run(
             ["tmux", "-L", self.socket, "-f", "/dev/null", *map(str, argv)],
-            cwd="/",
+            cwd=cwd,
             timeout=30,
             capture_output=True,
             text=True,

@@ -401,6 +401,24 @@ def test_process_of_another_user_is_alive_and_not_signalled(ordinary, init):
     assert kit.is_alive(init)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a process of another user")
+def test_process_of_another_user_inside_does_not_block_a_retirement(ordinary):
+    """Its folders cannot be read, and a backup or a scanner that passes by is nobody's work."""
+    ordinary.run("git", "-C", ordinary.path, "commit", "--quiet", "--allow-empty", "-m", "x")
+    tree = ordinary.path / "polecats/alpha"
+    added = ordinary.run("git", "-C", ordinary.path, "worktree", "add", "-q", "-b", "polecat/alpha", tree)
+    assert added.status == 0, added
+    one = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], cwd=tree)
+    try:
+        done = ordinary.witness("shutdown", "alpha", WITNESS_TMUX_SOCKET=f"w{os.urandom(4).hex()}")
+        assert (done.status, done.stderr) == (0, ""), done
+        assert not tree.exists()
+        assert one.poll() is None
+    finally:
+        one.kill()
+        one.wait(10)
+
+
 def test_read_only_state_folder_starts_nothing_and_is_named_in_one_line(ordinary):
     ordinary.state.chmod(0o500)
     done = ordinary.witness("start")

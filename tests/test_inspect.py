@@ -238,7 +238,7 @@ def test_unreadable_folder_is_a_finding(rig, station, alpha):
 
 
 def test_tens_of_thousands_of_ignored_files(rig, station, alpha):
-    for number in range(60):
+    for number in range(300):
         folder = alpha.path / "build" / f"d{number:03d}"
         folder.mkdir(parents=True)
         for index in range(200):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import random
 import shutil
+import sys
+import time
+from pathlib import Path
 
 import pytest
-from tools import stand, states
+from tools import kit, stand, states
+from tools.kit import wait_for
 
 import witness as w
 
@@ -58,16 +64,9 @@ def test_work_is_refused_with_what_clears_it_and_stays_untouched(rig, worker, ma
     evidence, remedy = said[state.kind]
     assert state.evidence in evidence, evidence
     assert (states.snapshot(rig, worker.path), refs(rig)) == before
-    assert remedy
-
-
-@pytest.mark.parametrize("name", sorted(name for name in BLOCKED if states.STATES[name].works))
-def test_what_clears_it_clears_it(rig, worker, make, name):
-    state = make(name)
-    kinds = {kind: remedy for kind, _, remedy in retire(rig).data["blockers"]}
-    states.clear(rig, worker, state.cleared or kinds[state.kind])
-    after = {kind for kind, _, _ in retire(rig).data.get("blockers", ())}
-    assert state.kind not in after
+    if state.works:
+        states.clear(rig, worker, state.cleared or remedy)
+        assert state.kind not in {kind for kind, _, _ in retire(rig).data.get("blockers", ())}
 
 
 @pytest.mark.parametrize("name", sorted(name for name, one in states.STATES.items() if one.lost and one.works))
@@ -119,3 +118,147 @@ def assert_all_comes_back(rig, worker, state, before) -> None:
     assert {path for path in gone if not path.endswith((b".o", b".log"))} == set()
     assert {path: before[0][path] for path in after[0]} == after[0]
     assert rig.git("fsck", "--no-dangling") == ""
+
+
+class DeafHost(w.Host):
+    """A host on which one of the calls, by its number, is not answered."""
+
+    def __init__(self, how: str = ""):
+        self.at, self.how, self.asked = 0, how, []
+
+    def run(self, argv, *args, **options):
+        self.asked.append(tuple(argv))
+        if len(self.asked) != self.at:
+            return super().run(argv, *args, **options)
+        failure = {"fails": "", "hangs": "no answer within 10 s", "is missing": "not found"}[self.how]
+        status = None if failure else 128
+        return w.Ran(argv=tuple(argv), status=status, out=b"", err=b"fatal: injected", failure=failure)
+
+
+@pytest.fixture
+def much(make):
+    """Make work of every kind that can stand beside the others; return the kinds."""
+    names = ["a stash in a submodule", "a stash on no branch", "a bisect", "an edit", "a new file", "a precious file"]
+    names += ["a repository in an ignored folder", "a locked worktree", "a process of somebody else"]
+    return {make(name).kind for name in [*names, "a mirror of which a fetch prunes"]}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are read from /proc")
+@pytest.mark.parametrize("how", ["fails", "hangs", "is missing"])
+def test_no_answer_of_git_makes_work_invisible(rig, worker, much, how):
+    station = stand.make_station(rig, **SETTINGS)
+    begun, tree = stand.begin(station, "alpha"), stand.tree_of(station, "alpha")
+    before = states.snapshot(rig, worker.path), refs(rig)
+
+    def look(host: DeafHost, at: int) -> set:
+        tools = stand.make_station(rig, host, **SETTINGS).tools
+        host.asked.clear()
+        host.at = at
+        return {finding.kind for finding in w.inspect_worktree(tools, begun, tree)}
+
+    whole = DeafHost()
+    assert much <= look(whole, 0)
+    calls = list(whole.asked)
+    assert len(calls) > 10
+    for number, call in enumerate(calls, 1):
+        found = look(DeafHost(how=how), number)
+        assert "look" in found or much <= found, (call, much - found)
+    assert (states.snapshot(rig, worker.path), refs(rig)) == before
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are read from /proc")
+def test_tmux_server_that_was_started_inside_does_not_block(rig, worker):
+    """Whoever starts the first session from a worktree leaves the server's own folder there."""
+    rig.tmux.run("new-session", "-d", "-s", "gt-demo-alpha", *stand.SLEEP, cwd=worker.path)
+    rig.tmux.remember()
+    server = int(rig.tmux.run("display-message", "-p", "#{pid}"))
+    assert os.readlink(f"/proc/{server}/cwd") == str(worker.path)
+    outcome = retire(rig)
+    assert outcome.data["result"] == "retired", outcome
+
+
+# ---- writers that do not wait ----------------------------------------------------------------------------------------
+
+WRITER = Path(__file__).parent / "agents" / "writer.py"
+
+
+def find_lost(rig, log) -> list:
+    """Return the words of a writer that are in no object a ref reaches, no kept folder and no worktree."""
+    words = set(log.read_text().split()) - {"ready"}
+    places = [states.read_objects(rig)]
+    for folder in (rig.state / "retiring", rig.state / "rescued", rig.path / "polecats"):
+        places += [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
+    return sorted(word for word in words if not any(word.encode() in place for place in places))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are read from /proc")
+@pytest.mark.parametrize("kind", ["edit", "create", "commit", "stash", "term", "free"])
+@pytest.mark.parametrize("force", [False, True], ids=["asked", "forced"])
+def test_no_word_of_a_writer_is_lost(rig, tmp, worker, kind, force):
+    log = tmp / "log"
+    rig.tmux.new_session(worker.session, worker.path, [kit.PYTHON, str(WRITER), kind, str(log)])
+    wait_for(log.exists, 20, "the writer's first word")
+    time.sleep(random.uniform(0, 0.3))
+    outcome = retire(rig, force=force)
+    assert outcome.data["result"] in ("retired", "refused", "failed"), outcome
+    if kind == "term":
+        assert outcome.data["result"] == ("retired" if force else "refused"), outcome
+    if force and kind in ("edit", "create", "free"):
+        assert outcome.data["result"] == "retired", outcome
+    if outcome.data["result"] == "retired":
+        states.prune(rig)
+    rig.tmux.run("kill-server", check=False)
+    kit.end(*(one for one, words, _ in kit.leftovers(tmp) if str(WRITER) in words))
+    assert find_lost(rig, log) == []
+    assert rig.git("fsck", "--no-dangling") == ""
+
+
+# ---- repositories of every kind --------------------------------------------------------------------------------------
+
+CLONES = {
+    "shallow": ("--depth", "1"),
+    "partial": ("--filter=blob:none",),
+    "alternates": ("--shared",),
+    "bare": ("--bare",),
+    "mirror": ("--mirror",),
+    "sha256": (),
+}
+
+
+@pytest.mark.parametrize("kind", CLONES)
+def test_every_kind_of_repository_keeps_the_work(rig, kind):
+    source = rig.path.parent / "source"
+    rig.path.rename(source)
+    if kind == "sha256":
+        shutil.rmtree(source / ".git")
+        rig.git("init", "--quiet", "--object-format=sha256", cwd=source)
+    rig.commit("base", {"a.txt": "a\n", ".gitignore": states.IGNORED}, cwd=source)
+    rig.commit("tip", {"b.txt": "b\n"}, cwd=source)
+    rig.git("config", "uploadpack.allowFilter", "true", cwd=source)
+    bare = kind in ("bare", "mirror")
+    target = rig.path / ".repo.git" if bare else rig.path
+    rig.path.mkdir()
+    # An alternate is a path of this machine; everything else goes over the protocol, as from elsewhere.
+    url = str(source) if kind == "alternates" else f"file://{source}"
+    rig.git("clone", "--quiet", *CLONES[kind], url, str(target), cwd=rig.path.parent)
+    (rig.path / "polecats").mkdir(exist_ok=True)
+    if kind == "mirror":
+        rig.git("config", "--add", "remote.origin.fetch", "^refs/witness/*", cwd=target)
+    path, branch = rig.path / "polecats/alpha", "polecat/alpha"
+    rig.git("worktree", "add", "--quiet", "-b", branch, str(path), "main", cwd=target)
+    tip = rig.commit("work", {"w": "committed\n"}, cwd=path)
+    (path / "draft").write_text(states.WORK + "\n")
+    (path / "a.txt").write_text("edited\n")
+    before = states.snapshot(rig, path)
+    refused = retire(rig)
+    assert {row[0] for row in refused.data["blockers"]} == {"modified", "untracked"}, refused
+    outcome = retire(rig, force=True)
+    assert (outcome.data["result"], outcome.data["branch"]["result"]) == ("retired", "kept"), outcome
+    shutil.rmtree(rig.state / "retiring")
+    (rig.state / "retiring").mkdir()
+    states.prune(rig, target)
+    w.recover_worktree(stand.make_station(rig, **SETTINGS).tools, "alpha")
+    assert states.snapshot(rig, path) == before
+    assert rig.git("rev-parse", branch, cwd=target) == tip
+    assert rig.git("fsck", "--no-dangling", cwd=target) == ""

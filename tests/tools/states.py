@@ -479,10 +479,10 @@ def a_mirror_that_leaves_our_refs_alone(rig, worker):
 # ---- what is left of it ----------------------------------------------------------------------------------------------
 
 
-def prune(rig) -> None:
+def prune(rig, base=None) -> None:
     """Do the worst that git does by itself in time: forget every reflog, and every object that no ref reaches."""
-    rig.git("-c", "core.hooksPath=/dev/null", "reflog", "expire", "--expire=now", "--all")
-    rig.git("-c", "core.hooksPath=/dev/null", "gc", "--quiet", "--prune=now")
+    for words in (("reflog", "expire", "--expire=now", "--all"), ("gc", "--quiet", "--prune=now")):
+        rig.git("-c", "core.hooksPath=/dev/null", *words, cwd=base)
 
 
 def snapshot(rig, path) -> tuple:
@@ -499,18 +499,22 @@ def snapshot(rig, path) -> tuple:
     return files, status, rig.git("ls-files", "--stage", "-v", cwd=path)
 
 
-def survives(rig, text: str = WORK) -> bool:
-    """Tell whether a text is in an object that a ref reaches, or in a file that is kept for good; reflogs are gone."""
-    prune(rig)
-    objects = subprocess.run(
+def read_objects(rig) -> bytes:
+    """Return every object there is, one after the other."""
+    return subprocess.run(
         ["git", "cat-file", "--batch-all-objects", "--batch", "--unordered"],
         cwd=rig.path,
         capture_output=True,
         check=True,
         timeout=60,
     ).stdout
+
+
+def survives(rig, text: str = WORK) -> bool:
+    """Tell whether a text is in an object that a ref reaches, or in a file that is kept for good; reflogs are gone."""
+    prune(rig)
     kept = [path.read_bytes() for path in (rig.state / "rescued").rglob("*") if path.is_file()]
-    return any(text.encode() in one for one in (objects, *kept))
+    return any(text.encode() in one for one in (read_objects(rig), *kept))
 
 
 def remove_without_looking(rig, worker) -> None:
