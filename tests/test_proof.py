@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tools import kit, stand, states
+from tools import fates, kit, stand, states
 from tools.kit import wait_for
 
 import witness as w
@@ -25,6 +25,7 @@ SETTINGS = {"provisioned": ["CLAUDE.md"]}
 def worker(rig):
     (rig.path / ".gitignore").write_text(states.IGNORED)
     rig.commit("base", {"a.txt": "a\n", "b.txt": "b\n"})
+    stand.make_station(rig)  # it keeps polecats/ out of a commit of everything
     return rig.add_polecat("alpha")
 
 
@@ -207,11 +208,68 @@ def test_no_word_of_a_writer_is_lost(rig, tmp, worker, kind, force):
     if force and kind in ("edit", "create", "free"):
         assert outcome.data["result"] == "retired", outcome
     if outcome.data["result"] == "retired":
+        shutil.rmtree(rig.state / "retiring")  # as it is after a day
         states.prune(rig)
     rig.tmux.run("kill-server", check=False)
     kit.end(*(one for one, words, _ in kit.leftovers(tmp) if str(WRITER) in words))
     assert find_lost(rig, log) == []
     assert rig.git("fsck", "--no-dangling") == ""
+
+
+# ---- the branch ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sorted(fates.FATES))
+def test_branch_is_deleted_only_where_its_content_is_elsewhere(rig, worker, tmp, name):
+    origin, fate = tmp / "origin.git", fates.FATES[name]
+    rig.git("init", "--quiet", "--bare", origin)
+    rig.git("remote", "add", "origin", origin)
+    rig.git("push", "--quiet", "origin", "main")
+    rig.git("remote", "set-head", "origin", "main")
+    tip = rig.commit("work", {"w": fates.WORK + "\n"}, cwd=worker.path)
+    fate.make(rig, worker, origin)
+    branch = rig.git("branch", "--show-current", cwd=worker.path)
+    last = rig.git("rev-parse", "HEAD", cwd=worker.path)
+    before = {line.split()[0]: line.split()[1] for line in refs(rig).splitlines()}
+    outcome = retire(rig)
+    assert outcome.data["result"] == "retired", outcome
+    settled = outcome.data["branch"]
+    assert settled["result"] == fate.result, settled
+    assert fate.reason in settled["reason"], settled
+    after = {line.split()[0]: line.split()[1] for line in refs(rig).splitlines()}
+    gone = {f"refs/heads/{branch}"} if fate.result == "deleted" else set()
+    assert {ref for ref in before if before[ref] != after.get(ref)} == gone
+    shutil.rmtree(rig.state / "retiring")
+    (rig.state / "retiring").mkdir()
+    states.prune(rig)
+    for commit in (tip, last):
+        assert rig.git("cat-file", "-t", commit) == "commit"
+        assert rig.git("for-each-ref", "--contains", commit, "refs/witness/retired/") or commit != last
+    if fate.recovered:
+        w.recover_worktree(stand.make_station(rig, **SETTINGS).tools, "alpha")
+        assert (rig.git("branch", "--show-current", cwd=worker.path), rig.git("rev-parse", branch)) == (branch, last)
+
+
+@pytest.mark.parametrize("commit", ["another", "the same"])
+def test_branch_that_somebody_takes_between_look_and_deletion_is_kept(rig, worker, tmp, commit, monkeypatch):
+    """Moved on, or deleted and made anew in another worktree at the very same commit."""
+    rig.commit("work", {"w": fates.WORK + "\n"}, cwd=worker.path)
+    rig.git("merge", "--quiet", "--ff-only", worker.branch)
+    decide_fate = w.decide_fate
+
+    def decide_late(facts):
+        answer = decide_fate(facts)
+        if commit == "another":
+            rig.git("update-ref", f"refs/heads/{worker.branch}", rig.git("commit-tree", "-m", "new", "HEAD^{tree}"))
+        else:
+            rig.git("worktree", "add", "--quiet", "--force", tmp / "taken", worker.branch)
+        return answer
+
+    monkeypatch.setattr(w, "decide_fate", decide_late)
+    outcome = retire(rig)
+    assert outcome.data["result"] == "retired", outcome
+    assert outcome.data["branch"]["result"] == "kept", outcome
+    assert rig.git("rev-parse", "--verify", worker.branch)
 
 
 # ---- repositories of every kind --------------------------------------------------------------------------------------
