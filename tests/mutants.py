@@ -40,6 +40,36 @@ LOOK_TESTS = {
 MUTANTS = (
     # ---- nothing is lost
     (
+        "the old name of a staged rename, gone in a recovered worktree",
+        '"-uall", "--no-renames", ignore))',
+        '"-uall", ignore))',
+        ("test_proof.py",),
+    ),
+    (
+        "what was out of a sparse cone stays out of a recovered worktree",
+        "    return there, sorted({*deleted, *absent})",
+        "    return there, sorted({*deleted})",
+        ("test_proof.py",),
+    ),
+    (
+        "the mode of a precious file",
+        'meta["modes"].get(path, 0o600),',
+        "0o600,",
+        ("test_proof.py",),
+    ),
+    (
+        "an unfinished am is not called a rebase",
+        '    "rebase-apply/applying": "am",\n',
+        "",
+        ("test_proof.py",),
+    ),
+    (
+        "the old value of a new ref, in a repository of any hash",
+        'NO_REF = ""',
+        'NO_REF = "0" * 40',
+        ("test_proof.py",),
+    ),
+    (
         "second inspection, after the move",
         "    findings = inspect_worktree(tools, retirement, tree)\n    if find_blockers",
         "    findings = ()\n    if find_blockers",
