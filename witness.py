@@ -976,6 +976,7 @@ class Retirement(Value):
     branch_result: str = ""  # deleted or kept
     branch_reason: str = ""
     idle: bool = False  # no commit since the spawn: its own reflog says so
+    unpushed: str = ""  # why push_on_retire did not push
     error: str = ""
     tries: int = 0  # how often it failed so far
     next_at: float = 0.0
@@ -6991,9 +6992,7 @@ def _move(tools: Tools, retirement: Retirement) -> Retirement:
 
 
 def _decide(tools: Tools, retirement: Retirement) -> Retirement:
-    unpushed = push_branch(tools, retirement)
-    if unpushed:
-        retirement = retirement.but(error=f"not pushed: {unpushed}")
+    retirement = retirement.but(unpushed=push_branch(tools, retirement))
     return retirement.but(
         commit=preserve(tools, retirement, _find_tree(tools, retirement), committed=True), committed=True
     )
@@ -7086,9 +7085,9 @@ def retire_worktree(tools: Tools, retirement: Retirement, record, ask_stopped=No
                 _refuse(tools, retirement, [Finding(kind="held", what=ask_stopped())])
             retirement = do(tools, retirement)
             record(retirement)
-        return end(
-            "retired", f"branch {retirement.branch_result}: {retirement.branch_reason}", **_sum_up(tools, retirement)
-        )
+        said = f"branch {retirement.branch_result}: {retirement.branch_reason}"
+        said += f"; not pushed: {retirement.unpushed}" if retirement.unpushed else ""
+        return end("retired", said, **_sum_up(tools, retirement))
     except RefusedError as refused:
         return end(
             "refused",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -45,8 +46,8 @@ def make(rig, worker):
         process.wait(10)
 
 
-def retire(rig, **changes) -> w.Outcome:
-    station = stand.make_station(rig, **SETTINGS)
+def retire(rig, settings=None, **changes) -> w.Outcome:
+    station = stand.make_station(rig, **SETTINGS, **(settings or {}))
     return w.retire_worktree(station.tools, stand.begin(station, "alpha", **changes), lambda _: None)
 
 
@@ -176,6 +177,36 @@ def test_tmux_server_that_was_started_inside_does_not_block(rig, worker):
     assert os.readlink(f"/proc/{server}/cwd") == str(worker.path)
     outcome = retire(rig)
     assert outcome.data["result"] == "retired", outcome
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_file_system_that_is_mounted_inside_blocks_until_it_is_taken_away(rig, worker):
+    place = worker.path / "build" / "disk"
+    place.mkdir(parents=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=False)
+    if done.returncode:
+        pytest.skip("a file system cannot be mounted here")
+    try:
+        (place / "work").write_text(states.WORK)
+        for force in (False, True):
+            outcome = retire(rig, force=force)
+            assert [row[0] for row in outcome.data["blockers"]] == ["mount"], outcome
+        assert (place / "work").read_text() == states.WORK
+        remedy = outcome.data["blockers"][0][2]
+        assert remedy == f"umount {place}"
+        states.clear(rig, worker, remedy)
+        assert retire(rig).data["result"] == "retired"
+    finally:
+        subprocess.run(["umount", str(place)], check=False, capture_output=True)
+
+
+def test_branch_that_cannot_be_pushed_does_not_block(rig, worker):
+    rig.commit("work", {"w": states.WORK}, cwd=worker.path)
+    rig.git("remote", "add", "origin", "/no/such/place")
+    outcome = retire(rig, settings={"push_on_retire": True})
+    assert outcome.data["result"] == "retired", outcome
+    assert "; not pushed: git push: exit 128: fatal" in outcome.detail, outcome
+    assert states.survives(rig)
 
 
 # ---- writers that do not wait ----------------------------------------------------------------------------------------
