@@ -7269,8 +7269,26 @@ def _bring_ignored(tools: Tools, retirement: Retirement, tree: Worktree) -> None
                 _put_file(tools.host, target, tools.host.read(source, 1 << 34) or b"", "100644", bits)
 
 
+def _clear_stage(tools: Tools, stage: str) -> None:
+    """Take away what a recovery that was killed has left; all that was in it is in the ref still."""
+    ours = os.fsencode(os.path.join(stage, ".git"))
+    named = parse_gitfile(tools.host.read(os.fsdecode(ours), 65536) or b"")
+    if named and os.path.isdir(named):
+        tools.host.write(os.path.join(named, "gitdir"), ours + b"\n", mode=0o644)  # it may name its last place already
+    if os.path.lexists(stage):
+        tools.host.delete_tree(stage)
+    entries = os.path.join(tools.rig.common, "worktrees")
+    for entry in os.listdir(entries) if os.path.isdir(entries) else ():
+        admin = os.path.join(entries, entry)
+        if (tools.host.read(os.path.join(admin, "gitdir"), 65536) or b"").strip() == ours:
+            tools.host.remove(os.path.join(admin, "locked"))  # git locks an entry while it makes it
+            tools.git.change(None, "worktree", "remove", "--force", stage)
+
+
 def recover_worktree(tools: Tools, name: str, at: str = "") -> dict:
     """Bring a retired polecat's worktree back: branch, files, index, deletions, modes, unfinished operations.
+
+    It is made beside its place and moved there when it is whole: one that was killed half-way is simply done again.
 
     Raises:
         WitnessError: nothing of that name, or something stands in its place.
@@ -7284,20 +7302,29 @@ def recover_worktree(tools: Tools, name: str, at: str = "") -> dict:
     retirement = meta["retirement"]
     _refuse_to_overwrite(tools, retirement, meta["branch"])
     path, branch = retirement.path, meta["branch"]
-    tools.host.make_folder(os.path.dirname(path), 0o755)
+    stage = os.path.join(rig.state, "recovering", name)
+    _clear_stage(tools, stage)
+    for folder, mode in ((os.path.dirname(path), 0o755), (os.path.dirname(stage), 0o700)):
+        tools.host.make_folder(folder, mode)
+    # Whole paths: with relative ones the .git file would be wrong after the move.
+    add = ("-c", "worktree.useRelativePaths=false", "worktree", "add", "--quiet")
     if branch and git.test(None, "show-ref", "--verify", "--quiet", f"refs/heads/{branch}"):
-        git.change(None, "worktree", "add", "--quiet", path, branch)
+        git.change(None, *add, stage, branch)
     elif branch:
-        git.change(None, "worktree", "add", "--quiet", "--no-track", "-b", branch, path, retirement.tip)
+        git.change(None, *add, "--no-track", "-b", branch, stage, retirement.tip)
     else:
-        git.change(
-            None, "worktree", "add", "--quiet", "--detach", path, f"{commit}^1" if not meta["head"] else meta["head"]
-        )
+        git.change(None, *add, "--detach", stage, meta["head"] or f"{commit}^1")
+    admin = parse_gitfile(tools.host.read(os.path.join(stage, ".git"), 65536) or b"")
+    if admin is None:
+        raise ToolError(f"{stage} did not come back")
+    made = Worktree(name=name, path=stage, admin=admin)
+    _write_back(tools, made, commit, meta)
+    _bring_ignored(tools, retirement, made)
+    tools.host.write(os.path.join(admin, "gitdir"), os.fsencode(os.path.join(path, ".git")) + b"\n", mode=0o644)
+    tools.host.move(stage, path)
     tree = read_worktree(rig, name)
     if not isinstance(tree, Worktree):
         raise ToolError(f"{path} did not come back: {tree or 'it is not there'}")
-    _write_back(tools, tree, commit, meta)
-    _bring_ignored(tools, retirement, tree)
     return {"name": name, "path": tree.path, "ref": rows[0]["ref"], "commit": commit, "branch": branch or None}
 
 

@@ -209,6 +209,39 @@ def test_branch_that_cannot_be_pushed_does_not_block(rig, worker):
     assert states.survives(rig)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True])
+def test_recovery_that_is_killed_anywhere_is_simply_done_again(rig, worker, make, after):
+    """It left half a worktree, and then refused to overwrite it."""
+    for name in ("an edit", "a new file", "a staged file that is gone again", "a precious file"):
+        make(name)
+    states.write(worker.path / "x.log", "ignored\n")
+    before = states.snapshot(rig, worker.path)
+    assert retire(rig, force=True).data["result"] == "retired"
+    base = [line for line in rig.git("worktree", "list", "--porcelain").splitlines() if line.startswith("worktree ")]
+    number, killed = 0, True
+    while killed:
+        number, killed = number + 1, False
+        host = stand.FaultyHost()
+        station = stand.make_station(rig, host, **SETTINGS)
+        host.number, host.at, host.after = 0, number, after
+        try:
+            w.recover_worktree(station.tools, "alpha")
+        except stand.KilledError:
+            killed = True
+            if not worker.path.exists():
+                w.recover_worktree(stand.make_station(rig, **SETTINGS).tools, "alpha")
+        assert states.snapshot(rig, worker.path) == before, number
+        assert os.listdir(rig.state / "recovering") == []
+        there = rig.git("worktree", "list", "--porcelain").splitlines()
+        assert [line for line in there if line.startswith("worktree ")] == [*base, f"worktree {worker.path}"]
+        assert not [line for line in there if line.startswith(("prunable", "locked"))]
+        # As it was before, but for the branch, which is there now.
+        rig.git("worktree", "remove", "--force", worker.path)
+    assert number > 20
+    assert rig.git("fsck", "--no-dangling") == ""
+
+
 # ---- writers that do not wait ----------------------------------------------------------------------------------------
 
 WRITER = Path(__file__).parent / "agents" / "writer.py"

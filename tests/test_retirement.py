@@ -16,39 +16,6 @@ from tools.kit import wait_for
 import witness as w
 
 
-class KilledError(Exception):
-    """Stands for kill -9: nothing below catches it."""
-
-
-class FaultyHost(w.Host):
-    """A host that is killed before or after the n-th effect: outside calls and durable writes alike."""
-
-    def __init__(self, at=None, after=False):
-        self.at, self.after, self.number = at, after, 0
-
-    def _effect(self, do):
-        self.number += 1
-        hit = self.number == self.at
-        if hit and not self.after:
-            raise KilledError
-        answer = do()
-        if hit:
-            raise KilledError
-        return answer
-
-    def run(self, *args, **options):
-        return self._effect(lambda: super(FaultyHost, self).run(*args, **options))
-
-    def write(self, *args, **options):
-        return self._effect(lambda: super(FaultyHost, self).write(*args, **options))
-
-    def move(self, *args):
-        return self._effect(lambda: super(FaultyHost, self).move(*args))
-
-    def remove(self, *args):
-        return self._effect(lambda: super(FaultyHost, self).remove(*args))
-
-
 @pytest.fixture
 def station(rig):
     return stand.make_station(rig)
@@ -270,7 +237,7 @@ def test_ref_of_a_worker_that_lives_on_is_kept_aside(rig, station):
 
 def count_effects(rig):
     make_messy(rig, "probe")
-    host = FaultyHost()
+    host = stand.FaultyHost()
     station = stand.make_station(rig, host)
     host.number = 0
     retirement = stand.begin(station, "probe", force=True)
@@ -291,14 +258,14 @@ def test_a_kill_at_any_effect_loses_nothing_and_ends_the_same(rig, after):
     for number in points:
         name = f"w{number}"
         worker, made = make_messy(rig, name)
-        host = FaultyHost()
+        host = stand.FaultyHost()
         station = stand.make_station(rig, host)
         record = stand.begin(station, name, force=True)
         recorded = [record]
         host.number, host.at, host.after = 0, number, after
         try:
             outcome = w.retire_worktree(station.tools, record, recorded.append)
-        except KilledError:
+        except stand.KilledError:
             station = stand.make_station(rig)
             outcome = w.retire_worktree(station.tools, recorded[-1], recorded.append)
         rig.tmux.remember()
@@ -364,7 +331,7 @@ def test_step_that_failed_is_not_tried_again_without_a_new_look(rig, station, st
     worker = rig.add_polecat("alpha", stand.SLEEP)
     rig.commit("work", {"x": "x"}, cwd=worker.path)
     agent, records = kit.process(worker.pane_pid), []
-    with pytest.raises(KilledError):
+    with pytest.raises(stand.KilledError):
         w.retire_worktree(station.tools, stand.begin(station, "alpha"), stop_at(step, records))
     (worker.path / "x").write_text("half an edit\n")
     outcome = w.retire_worktree(station.tools, records[-1], records.append)
@@ -380,7 +347,7 @@ def stop_at(step, records):
     def record(retirement):
         records.append(retirement)
         if retirement.step == step:
-            raise KilledError
+            raise stand.KilledError
 
     return record
 
@@ -429,7 +396,7 @@ def test_person_who_attaches_after_the_verification_is_not_thrown_out(rig, stati
 def test_worktree_that_a_person_removed_meanwhile_is_gone_and_does_not_jam(rig, station):
     worker, records = rig.add_polecat("alpha"), []
     commit = rig.commit("work", {"x": "x"}, cwd=worker.path)
-    with pytest.raises(KilledError):
+    with pytest.raises(stand.KilledError):
         w.retire_worktree(station.tools, stand.begin(station, "alpha"), stop_at("quiesce", records))
     rig.git("worktree", "remove", "--force", worker.path)
     outcome = w.retire_worktree(station.tools, records[-1], records.append)
@@ -463,7 +430,7 @@ def test_unfinished_retirements_are_found_beside_refs_of_submodules_and_broken_o
     rig.git("reset", "--quiet", "--hard", "HEAD~1", cwd=alpha.path / "lib")
     rig.commit("work", {"b": "b"}, cwd=beta.path)
     for name in ("alpha", "beta"):
-        with pytest.raises(KilledError):
+        with pytest.raises(stand.KilledError):
             w.retire_worktree(station.tools, stand.begin(station, name), stop_at("decide", []))
     rig.git("update-ref", f"{w.RETIRING_REFS}gamma/20250101T000000Z", "main")
     assert any("-sub/" in ref for ref in refs(rig))

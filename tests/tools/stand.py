@@ -13,6 +13,39 @@ SLEEP = [PYTHON, "-c", "import time; time.sleep(600)"]
 CALM = {"min_free_disk": 0, "min_free_memory": 0, "max_load_per_core": 0, "spawn_delay_ms": 0, "start_grace": 0}
 
 
+class KilledError(Exception):
+    """Stands for kill -9: nothing below catches it."""
+
+
+class FaultyHost(w.Host):
+    """A host that is killed before or after the n-th effect: outside calls and durable writes alike."""
+
+    def __init__(self, at=None, after=False):
+        self.at, self.after, self.number = at, after, 0
+
+    def _effect(self, do):
+        self.number += 1
+        hit = self.number == self.at
+        if hit and not self.after:
+            raise KilledError
+        answer = do()
+        if hit:
+            raise KilledError
+        return answer
+
+    def run(self, *args, **options):
+        return self._effect(lambda: super(FaultyHost, self).run(*args, **options))
+
+    def write(self, *args, **options):
+        return self._effect(lambda: super(FaultyHost, self).write(*args, **options))
+
+    def move(self, *args):
+        return self._effect(lambda: super(FaultyHost, self).move(*args))
+
+    def remove(self, *args):
+        return self._effect(lambda: super(FaultyHost, self).remove(*args))
+
+
 def make_station(rig, host=None, **settings) -> w.Station:
     """Return a station of the rig with its private tmux server."""
     host = host or w.Host()
