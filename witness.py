@@ -1882,13 +1882,13 @@ class Verdict(Value):
     signals: Signals | None = None  # what it was judged by, for `explain`
 
 
-def find_assignment(sighting: Sighting, claims, statuses) -> tuple:
+def find_assignment(sighting: Sighting, claim: Claim | None, statuses) -> tuple:
     """Return (issue, why it is known to be idle); ("", "") is work of one's own, on the branch.
 
-    A worker is idle only when something says so: silence of a record, a claim or a queue says nothing.
+    claim: the one that names this worker. It is idle only when something says so: silence of a record, a claim or a
+    queue says nothing.
     """
     record = sighting.worktree.record
-    claim = next((one for one in (claims or {}).values() if one.name == sighting.name), None)
     issue = str(record.get("issue") or "")
     if not issue and claim is not None and claim.state in ("claimed", "working", "failed"):
         issue = claim.issue
@@ -2055,6 +2055,9 @@ class Draft:
         self.seen = seen
         self.config = config
         self.memory = memory
+        # By the worker's name, the first of each; a tick of a thousand workers asks a thousand times.
+        self.claims = {one.name: one for one in reversed(list((seen.claims or {}).values()))}
+        self.workers = None  # see index_workers
         self.actions = []
         self.events = []
         self.verdicts = {}
@@ -2689,20 +2692,38 @@ def find_residue(claim: Claim, seen: Observation) -> str:
     return claim.name if ours and claim.actor == seen.actor else ""
 
 
+def index_workers(draft: Draft) -> tuple:
+    """Return ({a name that an issue's worker would have: the worktrees that have it}, {issue: who works on it}).
+
+    A worktree without a claim that is called NAME-2 may hold a second try of NAME's issue.
+    """
+    by_name, by_issue = {}, {}
+    for name, sighting in draft.seen.sightings.items():
+        first = name if name in draft.claims else re.sub(r"-\d+$", "", name)
+        for wanted in {name, first}:
+            by_name.setdefault(wanted, []).append(name)
+        by_issue.setdefault(find_assignment(sighting, None, None)[0], []).append(name)
+    return by_name, by_issue
+
+
 def _why_inhabited(issue: Issue, draft: Draft, claim: Claim | None) -> str:
     """Return which worktree may hold work on an issue although no claim says so; the claims may have been lost."""
-    wanted = re.escape(name_for_issue(issue.id))
-    claimed = {one.name for one in (draft.seen.claims or {}).values()}
+    wanted = name_for_issue(issue.id)
     for name, retirement in draft.memory.retirements.items():
-        if retirement.issue == issue.id or (name not in claimed and re.fullmatch(wanted + r"(-\d+)?", name)):
+        tried = name not in draft.claims and re.fullmatch(re.escape(wanted) + r"(-\d+)?", name)
+        if retirement.issue == issue.id or tried:
             return f"{name}, who had it, is being retired"
-    for name, sighting in draft.seen.sightings.items():
-        if claim is not None and name == find_residue(claim, draft.seen):
-            continue  # it gets the next try
-        if re.fullmatch(wanted if name in claimed else wanted + r"(-\d+)?", name):
-            return f"a worktree of its name is there: {name}"
-        if find_assignment(sighting, None, None)[0] == issue.id:
-            return f"{name} works on it"
+    if draft.workers is None:
+        draft.workers = index_workers(draft)
+    by_name, by_issue = draft.workers
+    residue = find_residue(claim, draft.seen) if claim is not None else ""  # it gets the next try
+    for names, why in (
+        (by_name.get(wanted, ()), "a worktree of its name is there: {}"),
+        (by_issue.get(issue.id, ()), "{} works on it"),
+    ):
+        for name in names:
+            if name != residue:
+                return why.format(name)
     return ""
 
 
@@ -3052,7 +3073,7 @@ def why_not_begun(draft: Draft, name: str) -> str:
 def begin_retirement(draft: Draft, sighting: Sighting, request: Request) -> Retirement:
     """Return the record of a retirement that is about to begin."""
     now, name = draft.seen.now, sighting.name
-    claim = next((one for one in (draft.seen.claims or {}).values() if one.name == name), None)
+    claim = draft.claims.get(name)
     track = draft.memory.polecats.get(name, Track())
     pane, tree = sighting.pane, sighting.worktree
     may_delete = (
@@ -3239,7 +3260,7 @@ def _why_blind(seen: Observation) -> str:
 def _gather_signals(draft: Draft, name: str, statuses: dict) -> Signals:
     """Return what the rules of one polecat look at; statuses of the issues by id."""
     seen, sighting = draft.seen, draft.seen.sightings[name]
-    issue, idle = find_assignment(sighting, seen.claims, statuses)
+    issue, idle = find_assignment(sighting, draft.claims.get(name), statuses)
     return Signals(
         sighting=sighting,
         track=draft.memory.polecats[name],
@@ -7605,6 +7626,17 @@ def _sight(station: Station, tree: Worktree, panes, memory: Memory) -> Sighting:
     )
 
 
+def _sight_all(station: Station, worktrees, panes, memory: Memory) -> dict:
+    """Return every polecat as seen now; the panes are dealt out first, for among a thousand a thousand would search."""
+    if isinstance(panes, str):
+        return {tree.name: _sight(station, tree, panes, memory) for tree in worktrees}
+    by_session = {}
+    for pane in panes:
+        by_session.setdefault(pane.session, []).append(pane)
+    names = {tree.name: session_for(station.config.session_name, station.rig.name, tree.name) for tree in worktrees}
+    return {tree.name: _sight(station, tree, by_session.get(names[tree.name], ()), memory) for tree in worktrees}
+
+
 def observe(station: Station, memory: Memory, gap: bool = False, **wish) -> Observation:
     """Look at everything once: one tmux call, no git call; the rest are files.
 
@@ -7636,7 +7668,7 @@ def observe(station: Station, memory: Memory, gap: bool = False, **wish) -> Obse
         first=station.first,
         gap=gap,
         ports=ports,
-        sightings={one.name: _sight(station, one, panes, memory) for one in worktrees},
+        sightings=_sight_all(station, worktrees, panes, memory),
         strangers=strangers,
         looks=station.looks,
         outcomes=station.outcomes,

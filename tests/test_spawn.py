@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tools.simulation import (
     ACTOR,
     HOUR,
@@ -884,3 +888,25 @@ def test_what_is_not_known_to_be_gone_is_no_orphan(change):
     world.wait(10 * MIN)
     assert of(world.done, ReleaseOrphan) == []
     assert not any("worktree is gone" in letter.body for letter in world.sent.values())
+
+
+NAMES = st.sampled_from(["de-1", "de-1-2", "de-1-2-3", "de-1x", "de", "de-12", "other", "other-2"])
+
+
+@given(
+    workers=st.dictionaries(NAMES, st.sampled_from(["", "de-1", "de-2"]), max_size=6),
+    claimed=st.sets(NAMES, max_size=4),
+)
+def test_worktrees_are_found_by_name_and_record_as_if_each_were_asked(workers, claimed):
+    """They are looked up in an index: ten thousand issues asked a hundred worktrees each, five seconds a tick."""
+    claims = {f"x-{name}": make_claim(f"x-{name}", name=name) for name in claimed}
+    sightings = [
+        make_sighting(name, tree={"record": {"issue": work} if work else {}}) for name, work in workers.items()
+    ]
+    draft = make_draft(make_seen(*sightings, claims=claims))
+    for issue in ("de-1", "de-2", "other"):
+        expected = any(
+            re.fullmatch(re.escape(issue) + ("" if name in claimed else r"(-\d+)?"), name) or work == issue
+            for name, work in workers.items()
+        )
+        assert bool(why_attended(make_issue(issue), draft)) == expected
