@@ -4193,6 +4193,18 @@ UNITS = {"systemd": systemd_unit, "launchd": launchd_unit}
 # that counts, fails or kills at the n-th of them sees everything there is.
 
 
+# A file that is run is compiled each time, 30 MiB and a third of a second; a module that is imported is not.
+IMPORT_US = "import sys; sys.path.insert(0, sys.argv[1]); del sys.argv[0]; import witness; sys.exit(witness.main())"
+
+
+def call_ourselves(*words: str) -> list:
+    """Return the argv of this very module with these words, for a process of its own.
+
+    -I -S: small, and immune to PYTHON* variables, to site-packages, and to the archive being replaced under it.
+    """
+    return [sys.executable, "-I", "-S", "-c", IMPORT_US, os.path.dirname(os.path.abspath(__file__)), *words]
+
+
 def _verb(argv) -> str:
     """Return the first word that is no option: `-c name=value` and `-L socket` take one more."""
     words = iter(argv[1:])
@@ -7396,7 +7408,7 @@ def start_spawn_child(store: Store, order: dict):
     try:
         store.host.remove(store.path(SPAWN_FILE))
         child = subprocess.Popen(
-            [sys.executable, "-I", "-S", os.path.abspath(__file__), "_spawn", str(fd)],
+            call_ourselves("_spawn", str(fd)),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -8165,6 +8177,7 @@ class Loop:
         self.stopping = ""
         self.lost = False  # our lock file is gone: the state folder is not ours any more
         self.troubles = 0
+        self.ticks = self.waits = 0  # so far, for whoever measures
         self.wake_fd = -1
         self.watched = ""
 
@@ -8306,7 +8319,9 @@ class Loop:
         view = report_tick(seen, decision, self.station.config, due_at, due_at + slack_s)
         sizes = self.station.kept.values()
         kept = {"folders": len(sizes), "mib": round(sum(sizes) / (1 << 20), 1)}
-        self.station.store.write_view({**view, "kept": kept, "pid": os.getpid()})
+        self.ticks += 1
+        loop = {"ticks": self.ticks, "waits": self.waits}
+        self.station.store.write_view({**view, "kept": kept, "loop": loop, "pid": os.getpid()})
 
     def _show_busy(self, action: Action | None) -> None:
         """Say before an action that takes long that it does, so that `status` does not call it hanging."""
@@ -8328,6 +8343,7 @@ class Loop:
                     pass
             except BlockingIOError:
                 pass
+        self.waits += 1
         slept_s = max(self.station.host.mono() - mono, self.station.host.now() - now)
         jumped_back = self.station.host.now() - now < -2
         self._handle_signals()
@@ -8591,14 +8607,11 @@ def _read_ready(fd: int, timeout_s: float) -> str:
 
 
 def exec_daemon(rig: Rig, sets, lock_fd: int, ready_fd: int = -1) -> None:
-    """Become the daemon in this very process, the lock kept; never returns.
-
-    -I -S: small, and immune to PYTHON* variables, to site-packages, and to the archive being replaced under it.
-    """
+    """Become the daemon in this very process, the lock kept; never returns."""
     os.chdir("/")  # our working directory must pin nobody's worktree
     os.set_inheritable(lock_fd, True)
-    words = ["_daemon", rig.path, rig.agents_path, str(lock_fd), str(ready_fd), *sets]
-    os.execv(sys.executable, [sys.executable, "-I", "-S", os.path.abspath(__file__), *words])  # noqa: S606
+    argv = call_ourselves("_daemon", rig.path, rig.agents_path, str(lock_fd), str(ready_fd), *sets)
+    os.execv(sys.executable, argv)  # noqa: S606
 
 
 def _become_daemon(store: Store, rig: Rig, sets, lock_fd: int, ready_fd: int) -> None:
