@@ -680,9 +680,7 @@ class Value(metaclass=_ValueType):
     """
 
     def __init__(self, **given):
-        for field, default in self._defaults.items():
-            setattr(self, field, default)
-        for field, value in given.items():
+        for field, value in {**self._defaults, **given}.items():
             setattr(self, field, value)
         if len(given) < len(self._fields):
             missing = [field for field in self._fields if field not in given and field not in self._defaults]
@@ -703,7 +701,9 @@ class Value(metaclass=_ValueType):
         return {field: getattr(self, field) for field in self._fields}
 
     def __eq__(self, other):
-        return type(self) is type(other) and self.fields() == other.fields()
+        if type(self) is not type(other):
+            return False
+        return all(getattr(self, field) == getattr(other, field) for field in self._fields)
 
     __hash__ = None
 
@@ -4193,18 +4193,6 @@ UNITS = {"systemd": systemd_unit, "launchd": launchd_unit}
 # that counts, fails or kills at the n-th of them sees everything there is.
 
 
-# A file that is run is compiled each time, 30 MiB and a third of a second; a module that is imported is not.
-IMPORT_US = "import sys; sys.path.insert(0, sys.argv[1]); del sys.argv[0]; import witness; sys.exit(witness.main())"
-
-
-def call_ourselves(*words: str) -> list:
-    """Return the argv of this very module with these words, for a process of its own.
-
-    -I -S: small, and immune to PYTHON* variables, to site-packages, and to the archive being replaced under it.
-    """
-    return [sys.executable, "-I", "-S", "-c", IMPORT_US, os.path.dirname(os.path.abspath(__file__)), *words]
-
-
 def _verb(argv) -> str:
     """Return the first word that is no option: `-c name=value` and `-L socket` take one more."""
     words = iter(argv[1:])
@@ -4400,8 +4388,12 @@ class Host:
                 raise OSError(errno.EINVAL, "is no regular file", path)
             if about.st_size > limit_bytes:
                 raise OSError(errno.EFBIG, f"is larger than {limit_bytes} bytes", path)
+            # Most are small, and a tick reads thousands; what is longer than it says (/proc) is read on.
+            start = os.read(fd, min(about.st_size + 1, 1 << 20, limit_bytes))
+            if len(start) <= about.st_size < 1 << 20:
+                return start
             with open(fd, "rb", closefd=False) as file:
-                return file.read(limit_bytes)
+                return start + file.read(limit_bytes - len(start))
         finally:
             os.close(fd)
 
@@ -4555,6 +4547,18 @@ class Host:
 HAS_PROC = os.path.exists("/proc/self/stat")
 
 
+# A file that is run is compiled each time, 30 MiB and a third of a second; a module that is imported is not.
+IMPORT_US = "import sys; sys.path.insert(0, sys.argv[1]); del sys.argv[0]; import witness; sys.exit(witness.main())"
+
+
+def call_ourselves(*words: str) -> list:
+    """Return the argv of this very module with these words, for a process of its own.
+
+    -I -S: small, and immune to PYTHON* variables, to site-packages, and to the archive being replaced under it.
+    """
+    return [sys.executable, "-I", "-S", "-c", IMPORT_US, os.path.dirname(os.path.abspath(__file__)), *words]
+
+
 def _ask_ps(host: Host, pid: int) -> Process | None:
     """Ask ps, where there is no /proc (macOS): start is its text hashed to a number that compares equal."""
     import zlib
@@ -4692,7 +4696,8 @@ def find_common(host: Host, folder: str) -> str | None:
 def read_object(host: Host, path: str) -> dict:
     """Return the JSON object of a file, {} where there is none that can be read."""
     try:
-        data = json.loads(host.read(path, 1 << 20) or b"{}")
+        content = host.read(path, 1 << 20)
+        data = json.loads(content) if content else {}
     except (OSError, ValueError, RecursionError):  # a worker's own file, nested too deep, once stopped every tick
         return {}
     return data if isinstance(data, dict) else {}
@@ -5301,34 +5306,36 @@ def _newest(folder: str, names) -> float:
     newest = 0.0
     for name in names:
         try:
-            newest = max(newest, os.lstat(os.path.join(folder, name)).st_mtime)
+            newest = max(newest, os.lstat(f"{folder}/{name}").st_mtime)
         except OSError:
             continue
     return newest
 
 
-def _read_admin(host: Host, tree: Worktree) -> Worktree:
-    """Fill in what the admin folder and the worker's own files tell."""
+def _read_admin(host: Host, path: str, admin: str) -> dict:
+    """Return what the admin folder and the worker's own files tell, as fields of a Worktree."""
     trouble, branch = "", ""
     try:
-        head = parse_head(host.read(os.path.join(tree.admin, "HEAD"), 65536) or b"")
+        head = parse_head(host.read(f"{admin}/HEAD", 65536) or b"")
         if head is None:
             trouble = "its HEAD cannot be read"
         branch = head or ""
     except OSError as error:
         trouble = f"its HEAD cannot be read: {error.strerror}"
-    record, records = {}, [".beads/issues.jsonl"]
+    record, record_at = {}, _newest(path, (".beads/issues.jsonl",))
     for folder in STATE_FOLDERS:
-        records.append(os.path.join(folder, "state.json"))
-        record = record or read_object(host, os.path.join(tree.path, records[-1]))
-    return tree.but(
-        branch=branch,
-        trouble=trouble,
-        record=record,
-        born_at=_newest(tree.admin, ("commondir",)),
-        git_at=_newest(tree.admin, ("index", "HEAD", "logs/HEAD")),
-        record_at=_newest(tree.path, records),
-    )
+        written_at = _newest(path, (f"{folder}/state.json",))
+        if written_at and not record:
+            record = read_object(host, f"{path}/{folder}/state.json")
+        record_at = max(record_at, written_at)
+    return {
+        "branch": branch,
+        "trouble": trouble,
+        "record": record,
+        "born_at": _newest(admin, ("commondir",)),
+        "git_at": _newest(admin, ("index", "HEAD", "logs/HEAD")),
+        "record_at": record_at,
+    }
 
 
 # ---- read from files, without a git process --------------------------------------------------------
@@ -5340,7 +5347,7 @@ def read_worktree(rig: Rig, name: str) -> Worktree | str | None:
     Only files are read: a tick may look at a thousand of them.
     """
     host = Host()
-    top = os.path.join(rig.polecats, name)
+    top = f"{rig.polecats}/{name}"
     if not is_polecat_name(name):
         return "its name is no polecat's"
     try:
@@ -5349,11 +5356,11 @@ def read_worktree(rig: Rig, name: str) -> Worktree | str | None:
         return None
     if stat.S_ISLNK(about.st_mode) or not stat.S_ISDIR(about.st_mode):
         return "it is a symbolic link" if stat.S_ISLNK(about.st_mode) else "it is no folder"
-    path = top if os.path.lexists(os.path.join(top, ".git")) else os.path.join(top, rig.name)
+    path = top if os.path.lexists(f"{top}/.git") else os.path.join(top, rig.name)
     try:
-        if os.path.islink(path):
+        if path != top and os.path.islink(path):
             return "it is a symbolic link"
-        admin = parse_gitfile(host.read(os.path.join(path, ".git"), 65536) or b"")
+        admin = parse_gitfile(host.read(f"{path}/.git", 65536) or b"")
         if admin is None:
             return "it is no worktree: it has no .git file"
         admin = os.path.normpath(os.path.join(path, admin))
@@ -5362,11 +5369,16 @@ def read_worktree(rig: Rig, name: str) -> Worktree | str | None:
         if os.path.isdir(os.path.join(path, ".git")):
             return "it is a repository of its own, no linked worktree"
         return f"its .git cannot be read: {error.strerror}"
-    if os.path.dirname(os.path.realpath(admin)) != os.path.join(rig.common, "worktrees"):
+    entries = f"{rig.common}/worktrees"
+    # Resolving paths is half of what a tick of a thousand workers costs; git writes them resolved.
+    if os.path.dirname(admin) != entries or os.path.islink(admin) or os.path.islink(entries):
+        admin = os.path.realpath(admin)
+    if os.path.dirname(admin) != entries:
         return "it is no worktree of this rig's repository"
-    if back is None or os.path.realpath(os.path.join(admin, back)) != os.path.realpath(os.path.join(path, ".git")):
+    ours = f"{path}/.git"
+    if back is None or (back != ours and os.path.realpath(os.path.join(admin, back)) != os.path.realpath(ours)):
         return "its repository does not know it under this path (`git worktree repair` mends that)"
-    return _read_admin(host, Worktree(name=name, path=path, admin=os.path.realpath(admin)))
+    return Worktree(name=name, path=path, admin=admin, **_read_admin(host, path, admin))
 
 
 # ---- questions that more than one duty asks --------------------------------------------------------
@@ -5550,8 +5562,10 @@ def find_session(rig: Rig, config: Config, name: str, panes) -> tuple:
         try:
             head, found, rest = read_cwd(pane.pid).rpartition(folder)
             inside = found and rest[:1] in ("", "/")
-            ours = os.path.join(rig.polecats, name)
-            if inside and not (os.path.exists(ours) and os.path.samefile(head + folder, ours)):
+            ours = rig.polecats + "/" + name
+            if not inside or head + folder == ours:
+                continue
+            if not (os.path.exists(ours) and os.path.samefile(head + folder, ours)):
                 return (), f"session {session} is of {head + folder}; give one rig another session_name or tmux_socket"
         except OSError:
             continue  # it ended, is another user's, or its folder is gone: nothing speaks against it
