@@ -1457,6 +1457,17 @@ def says_idle(reflog: bytes) -> bool:
     return True
 
 
+def parse_verb(argv) -> str:
+    """Return the first word that is no option: `-c name=value` and `-L socket` take one more."""
+    words = iter(argv[1:])
+    for word in words:
+        if word in ("-c", "-L", "-C"):
+            next(words, "")
+        elif not word.startswith("-"):
+            return word
+    return ""
+
+
 def parse_gitfile(data: bytes) -> str | None:
     """Return the folder that a worktree's `.git` file or an admin folder's `gitdir` names."""
     line = data.split(b"\n", 1)[0].strip()
@@ -4193,17 +4204,6 @@ UNITS = {"systemd": systemd_unit, "launchd": launchd_unit}
 # that counts, fails or kills at the n-th of them sees everything there is.
 
 
-def _verb(argv) -> str:
-    """Return the first word that is no option: `-c name=value` and `-L socket` take one more."""
-    words = iter(argv[1:])
-    for word in words:
-        if word in ("-c", "-L", "-C"):
-            next(words, "")
-        elif not word.startswith("-"):
-            return word
-    return ""
-
-
 class Ran(Value):
     """How one outside call ended; `failure` is "" when it ran to its end, whatever its status."""
 
@@ -4224,7 +4224,7 @@ class Ran(Value):
 
     def reason(self) -> str:
         """Say in one line why it was not ok: tool, how it ended, its first line of complaint."""
-        tool = " ".join(word for word in (os.path.basename(self.argv[0]), _verb(self.argv)) if word)
+        tool = " ".join(word for word in (os.path.basename(self.argv[0]), parse_verb(self.argv)) if word)
         if self.failure:
             return f"{tool}: {self.failure}"
         lines = self.err.decode("utf-8", "replace").strip().splitlines()
