@@ -1457,7 +1457,7 @@ def says_idle(reflog: bytes) -> bool:
     return True
 
 
-def parse_verb(argv) -> str:
+def find_verb(argv) -> str:
     """Return the first word that is no option: `-c name=value` and `-L socket` take one more."""
     words = iter(argv[1:])
     for word in words:
@@ -4224,7 +4224,7 @@ class Ran(Value):
 
     def reason(self) -> str:
         """Say in one line why it was not ok: tool, how it ended, its first line of complaint."""
-        tool = " ".join(word for word in (os.path.basename(self.argv[0]), parse_verb(self.argv)) if word)
+        tool = " ".join(word for word in (os.path.basename(self.argv[0]), find_verb(self.argv)) if word)
         if self.failure:
             return f"{tool}: {self.failure}"
         lines = self.err.decode("utf-8", "replace").strip().splitlines()
@@ -4556,7 +4556,9 @@ def call_ourselves(*words: str) -> list:
 
     -I -S: small, and immune to PYTHON* variables, to site-packages, and to the archive being replaced under it.
     """
-    return [sys.executable, "-I", "-S", "-c", IMPORT_US, os.path.dirname(os.path.abspath(__file__)), *words]
+    folder, name = os.path.split(os.path.abspath(__file__))
+    how = ("-c", IMPORT_US, folder) if name == "witness.py" else (os.path.join(folder, name),)
+    return [sys.executable, "-I", "-S", *how, *words]
 
 
 def _ask_ps(host: Host, pid: int) -> Process | None:

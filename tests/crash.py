@@ -86,7 +86,7 @@ class Faults(w.Host):
         return self.fault[2], self.fault[3]
 
     def run(self, argv, *args, **options):
-        verb = w.parse_verb(tuple(argv))
+        verb = w.find_verb(tuple(argv))
         label = f"{os.path.basename(argv[0])} {verb}"
         when, how = self._reach(label)
         if when == "before" and how == "kill":

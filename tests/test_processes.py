@@ -103,3 +103,13 @@ def test_load_is_told(tmp):
     assert load.free_memory_mib > 1
     assert load.free_disk_mib > 1
     assert w.read_load("/no/such/place").free_disk_mib is None
+
+
+@pytest.mark.parametrize("name", ["witness.py", "watchdog"])
+def test_we_call_ourselves_under_any_name(tmp, name, monkeypatch):
+    """Only a file called witness.py can be imported, which spares its compilation; any other is run."""
+    shutil.copy(w.__file__, tmp / name)
+    monkeypatch.setattr(w, "__file__", str(tmp / name))
+    argv = w.call_ourselves("--version")
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd="/", timeout=60)
+    assert (done.returncode, done.stdout) == (0, f"witness {w.__version__}\n"), done
