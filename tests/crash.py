@@ -490,7 +490,7 @@ def main(words) -> int:
         cases = draw(cases, int(words[0]), seed)
         print(f"{len(cases)} of {total} cases, drawn by seed {seed}")
     survived, bad, missed = 0, [], []
-    with concurrent.futures.ProcessPoolExecutor(os.cpu_count() or 2) as pool:
+    with concurrent.futures.ProcessPoolExecutor(1 + (os.cpu_count() or 2)) as pool:
         for number, (case, hit, harm_done) in enumerate(pool.map(run_case, cases), 1):
             survived += hit and not harm_done
             if harm_done:

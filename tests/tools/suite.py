@@ -1,4 +1,4 @@
-"""Run the whole suite in three processes, or one run with the given pytest arguments: `python suite.py PYZ [ARG...]`.
+"""Run the whole suite in four processes, or one run with the given pytest arguments: `python suite.py PYZ [ARG...]`.
 
 Prints the output of the first shard as it comes and then those of the others, and ends with the line
 `N passed, N failed, N skipped` over all.
@@ -18,8 +18,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARDS = 3
-"""One more than the smallest machine that builds this has cores: half of the time of a test is waiting."""
+SHARDS = 4
+"""Two for each core of the smallest machine that builds this: half of the time of a test is waiting."""
 LIMIT_S = 40 * 60
 """A hanging suite ends with a message, long before whoever waits for it gives up."""
 GRACE_S = 60
