@@ -5490,12 +5490,16 @@ class Tmux:
         words = [word[:-1] + "\\;" if word.endswith(";") else word for word in words]
         return self.host.run(["tmux", "-u", *socket, *words], self.timeout_s, stdin=stdin)
 
+    def _run_twice(self, *words: str) -> Ran:
+        """Run one command, once more where it met a server that was just ending with its last session."""
+        ran = self.run(*words)
+        ending = not ran.ok and re.search(rb"server exited unexpectedly|lost server", ran.err)
+        return self.run(*words) if ending else ran
+
     def list_panes(self):
         """Return every pane of the server, () where no server runs; a string says why it cannot be told."""
         words = ("list-panes", "-a", "-F", f"{PANE_FORMAT}\t{self.mark}")
-        ran = self.run(*words)
-        if not ran.ok and re.search(rb"server exited unexpectedly|lost server", ran.err):
-            ran = self.run(*words)  # it was just ending with its last session
+        ran = self._run_twice(*words)
         if ran.ok:
             return parse_panes(ran.text(), self.mark)
         return () if says_no_server(ran.err.decode("utf-8", "replace"), ran.failure) else ran.reason()
@@ -5525,10 +5529,7 @@ class Tmux:
         # env(1), not -e: tmux has that only since 3.2. It also keeps a one-word agent away from tmux's own shell,
         # which is given a lone argument and would read it as a line of its language.
         command = ["/usr/bin/env", *(f"{name}={value}" for name, value in sorted(environ.items())), *argv]
-        ran = self.run(*words, "--", *command)
-        if not ran.ok and b"server exited unexpectedly" in ran.err:
-            ran = self.run(*words, "--", *command)  # right after a kill-server the first try can fail so
-        return ran
+        return self._run_twice(*words, "--", *command)
 
     def paste(self, pane_id: str, text: str, buffer: str) -> Ran:
         """Type text into a pane as one bracketed paste."""

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import zlib
 from pathlib import Path
 
@@ -301,26 +302,16 @@ class Tmux:
     def new_session(self, name, cwd, argv, env=None) -> int:
         """Start a session that runs argv in cwd, detached, and return the pid of its pane."""
         settings = [word for item in (env or {}).items() for word in ("-e", "=".join(item))]
-        pid = int(
-            self.run(
-                "new-session",
-                "-d",
-                "-P",
-                "-F",
-                "#{pane_pid}",
-                "-s",
-                name,
-                "-c",
-                cwd,
-                "-x",
-                200,
-                "-y",
-                50,
-                *settings,
-                "--",
-                *argv,
-            )
-        )
+        size = ("-x", "200", "-y", "50")
+        words = ("new-session", "-d", "-P", "-F", "#{pane_pid}", "-s", name, "-c", cwd, *size, *settings, "--", *argv)
+        pid = self.run(*words, check=False)
+        for _ in range(20):
+            if pid:
+                break
+            # A server ends with its last session, and for a moment refuses the next one.
+            time.sleep(0.1)
+            pid = self.run(*words, check=False)
+        pid = int(pid or self.run(*words))
         self.remember()
         return pid
 

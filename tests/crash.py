@@ -15,6 +15,7 @@ import concurrent.futures
 import contextlib
 import errno
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -472,6 +473,14 @@ def in_process(do, *words):
         return pool.submit(do, *words).result()
 
 
+def reap(_number, _frame) -> None:
+    """End at a TERM as at an interrupt, and pass it on: each process takes its own rig and tmux server away."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for child in multiprocessing.active_children():
+        child.terminate()
+    raise KeyboardInterrupt
+
+
 def draw(cases, count: int, seed: int) -> list:
     """Return so many cases as a seed draws them."""
     return random.Random(seed).sample(cases, min(count, len(cases)))
@@ -480,6 +489,7 @@ def draw(cases, count: int, seed: int) -> list:
 def main(words) -> int:
     """Run every case, or so many drawn by a seed; print what came of them."""
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, reap)  # the processes of the pools inherit it
     points, harm = in_process(record)
     for line in harm:
         print(f"the unbroken cycle does harm: {line}")
@@ -491,16 +501,20 @@ def main(words) -> int:
         print(f"{len(cases)} of {total} cases, drawn by seed {seed}")
     survived, bad, missed = 0, [], []
     with concurrent.futures.ProcessPoolExecutor(1 + (os.cpu_count() or 2)) as pool:
-        for number, (case, hit, harm_done) in enumerate(pool.map(run_case, cases), 1):
-            survived += hit and not harm_done
-            if harm_done:
-                bad.append(case)
-                print(f"HARM {' '.join(map(str, case))}\n     " + "\n     ".join(harm_done), flush=True)
-            elif not hit:
-                missed.append(case)
-                print(f"MISSED {' '.join(map(str, case))}", flush=True)
-            if number % 100 == 0:
-                print(f"{number} of {len(cases)} cases after {time.monotonic() - began:.0f} s", flush=True)
+        try:
+            for number, (case, hit, harm_done) in enumerate(pool.map(run_case, cases), 1):
+                survived += hit and not harm_done
+                if harm_done:
+                    bad.append(case)
+                    print(f"HARM {' '.join(map(str, case))}\n     " + "\n     ".join(harm_done), flush=True)
+                elif not hit:
+                    missed.append(case)
+                    print(f"MISSED {' '.join(map(str, case))}", flush=True)
+                if number % 100 == 0:
+                    print(f"{number} of {len(cases)} cases after {time.monotonic() - began:.0f} s", flush=True)
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
     by_phase = {phase: sum(point[0] == phase for point in points) for phase in PHASES}
     print("points: " + ", ".join(f"{phase} {number}" for phase, number in by_phase.items()))
     print(f"{len(points)} points, {len(cases)} runs, {survived} survived, {len(bad)} with harm, {len(missed)} missed")

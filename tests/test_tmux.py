@@ -25,6 +25,34 @@ def test_no_server_is_no_panes(ours):
     assert ours.list_panes() == ()
 
 
+class EndingServer(w.Host):
+    """A host whose tmux server ends with its last session while the first so many commands arrive."""
+
+    def __init__(self, times: int, complaint: str):
+        self.left, self.complaint = times, complaint
+
+    def run(self, argv, timeout_s, **options):
+        """Answer as tmux does at that moment, and then go on to the real one."""
+        self.left -= 1
+        if self.left >= 0:
+            argv = ["/bin/sh", "-c", 'echo "$0" >&2; exit 1', self.complaint]
+        return super().run(argv, timeout_s, **options)
+
+
+@pytest.mark.parametrize("complaint", ["server exited unexpectedly", "lost server"])
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_server_that_is_just_ending_is_asked_once_more(tmux, tmp, times, complaint):
+    """A retirement ended the last session, and the spawn right after it met the server on its way out."""
+    made = w.Tmux(EndingServer(times, complaint), tmux.socket, 3).start_session("s", str(tmp), SLEEP, {})
+    tmux.remember()
+    assert made.ok == (times < 2)
+    listed = w.Tmux(EndingServer(times, complaint), tmux.socket, 3).list_panes()
+    if times < 2:
+        assert [pane.session for pane in listed] == ["s"]
+    else:
+        assert listed.endswith(f": {complaint}")
+
+
 def test_panes_are_listed_with_odd_names(ours, tmux, tmp):
     for name in ("gt-demo-nux", "gt-demo-nux2", "zwei Wörter", "a;b"):
         tmux.new_session(name, tmp, SLEEP)
