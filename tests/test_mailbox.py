@@ -52,6 +52,8 @@ def test_acknowledging_twice_is_fine(box):
     (mail,), _, _ = box.read_inbox(())
     box.acknowledge(mail.id)
     box.acknowledge(mail.id)
+    assert os.listdir(inbox(box)) == []
+    assert len(os.listdir(os.path.join(box.folder(box.address), "cur"))) == 1
 
 
 def test_ten_thousand_mails_are_read_in_portions_oldest_first(box):

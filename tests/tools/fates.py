@@ -29,6 +29,12 @@ def fate(result: str, reason: str = "", **about):
     return put
 
 
+def squash(rig, worker):
+    """Bring the work to the default branch as one new commit, as a hosting site's button does."""
+    rig.git("merge", "--quiet", "--squash", worker.branch)
+    rig.commit("squashed", {})
+
+
 @fate("kept", "not on the default branch or a remote")
 def neither_pushed_nor_merged(rig, worker, origin):
     """Nothing happened to it."""
@@ -48,16 +54,14 @@ def merged_and_then_worked_on_again(rig, worker, origin):
 
 @fate("deleted", "squashed")
 def squashed_and_main_moved_on(rig, worker, origin):
-    rig.git("merge", "--quiet", "--squash", worker.branch)
-    rig.commit("squashed", {})
+    squash(rig, worker)
     rig.commit("later", {"w": "changed later\n"})
     rig.git("push", "--quiet", "origin", "main")
 
 
 @fate("kept", "not on the default branch or a remote")
 def merged_and_reverted(rig, worker, origin):
-    rig.git("merge", "--quiet", "--squash", worker.branch)
-    rig.commit("squashed", {})
+    squash(rig, worker)
     rig.git("revert", "--no-edit", "HEAD")
     rig.git("push", "--quiet", "origin", "main")
 
