@@ -6,6 +6,7 @@ start time, and what is left all the same is an error of the run. Helpers that a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -15,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import zlib
 from pathlib import Path
 
 import hypothesis
@@ -46,7 +46,7 @@ GITCONFIG = """\
 """
 
 SEED = int(ENVIRONMENT.get("WITNESS_TEST_SEED") or random.SystemRandom().randrange(1_000_000))
-SHARD, _, SHARDS = (ENVIRONMENT.get("WITNESS_TEST_SHARD") or "1/1").partition("/")
+SHARD, SHARDS = map(int, (ENVIRONMENT.get("WITNESS_TEST_SHARD") or "1/1").split("/"))
 
 
 # ---- the seal -------------------------------------------------------------------------------------------------------
@@ -154,26 +154,13 @@ def seal(request):
 
 
 def pytest_report_header(config):
-    shard = f", shard {SHARD} of {SHARDS}" if int(SHARDS or 1) > 1 else ""
+    shard = f", shard {SHARD} of {SHARDS}" if SHARDS > 1 else ""
     return f"order: WITNESS_TEST_SEED={SEED}{shard}"
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config, items):
-    count = int(SHARDS or 1)
-    if count > 1:
-        # By their names, which every shard sees alike; the slow ones are dealt out in turn, so that no shard gets most.
-        turns = {
-            name: turn
-            for turn, name in enumerate(sorted(item.nodeid for item in items if item.get_closest_marker("slow")))
-        }
-        shards: dict[int, list] = {shard: [] for shard in range(count)}
-        for item in items:
-            turn = turns.get(item.nodeid)
-            shards[(zlib.crc32(item.nodeid.encode()) if turn is None else turn) % count].append(item)
-        items[:] = shards.pop(int(SHARD) - 1)
-        config.hook.pytest_deselected(items=[item for shard in shards.values() for item in shard])
-    # Files in random order, and tests within a file: a fixture of a whole file is still made once.
+def pytest_collection_modifyitems(items):
+    """Shuffle the files, and the tests within a file: a fixture of a whole file is still made once."""
     chance = random.Random(SEED)
     files: dict[str, list] = {}
     for item in items:
@@ -183,6 +170,34 @@ def pytest_collection_modifyitems(config, items):
     for group in order:
         chance.shuffle(group)
     items[:] = [item for group in order for item in group]
+    if SHARDS > 1:  # the slow ones first, so that no shard has a long one left when the others are done
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def claim(item) -> bool:
+    """Take a test for this shard; False where another one has it."""
+    name = hashlib.sha256(item.nodeid.encode()).hexdigest()
+    try:
+        os.close(os.open(Path(ENVIRONMENT["WITNESS_TEST_BASE"], "claims", name), os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session):
+    """Run what no other shard has begun, one test after the other; without shards pytest's own loop does it."""
+    if SHARDS == 1 or session.testsfailed or session.config.option.collectonly:
+        return None
+    ours = filter(claim, session.items)
+    item = next(ours, None)
+    while item is not None:
+        following = next(ours, None)  # its fixtures decide which of this one's are kept
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+        item = following
+    return True
 
 
 @pytest.hookimpl(trylast=True)
