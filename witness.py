@@ -3722,14 +3722,15 @@ def explain_issue(issue: Issue, seen: Observation, decision: Decision, config: C
 def explain_retired(rows, history) -> dict:
     """Return what became of a retired worker; rows as of `retired`, newest first."""
     newest = rows[0]
+    done = newest["ref"].startswith(RETIRED_REFS)
     return {
         "subject": newest["name"],
         "kind": "retired",
-        "verdict": "retired",
-        "why": f"`recover {newest['name']}` brings it back",
+        "verdict": "retired" if done else "retiring",
+        "why": f"`recover {newest['name']}` brings it back" if done else "its work is safe; the retirement goes on",
         "signals": [
             _signal(
-                "retired",
+                "retired" if row["ref"].startswith(RETIRED_REFS) else "retiring",
                 f"{row['ref']} is {row['commit'][:12]}, branch {row['branch'] or '(detached)'}",
                 "git",
                 parse_rfc3339(row["at"]),
@@ -7177,18 +7178,16 @@ def read_meta(git: Git, commit: str) -> dict:
     return meta
 
 
-def list_retired(tools: Tools) -> list:
-    """Return every retired polecat, newest first."""
+def list_retired(tools: Tools, refs: str = RETIRED_REFS) -> list:
+    """Return every retired polecat, newest first; with RETIRING_REFS those whose retirement is under way."""
     rows = []
-    for ref, commit in list_refs(tools.git, RETIRED_REFS):
-        if re.match(RETIREMENT_ID + "-sub/", ref[len(RETIRED_REFS) :]):
+    for ref, commit in list_refs(tools.git, refs):
+        if re.match(RETIREMENT_ID + "-sub/", ref[len(refs) :]):
             continue  # of a submodule, beside it
         try:
             retirement = read_meta(tools.git, commit)["retirement"]
         except ToolError:
-            retirement = Retirement(
-                name=ref[len(RETIRED_REFS) :].partition("/")[0], id=ref[len(RETIRED_REFS) :], at=0.0
-            )
+            retirement = Retirement(name=ref[len(refs) :].partition("/")[0], id=ref[len(refs) :], at=0.0)
         rows.append(
             {
                 "name": retirement.name,
@@ -9648,7 +9647,9 @@ def cmd_explain(desk: Desk, words) -> Answer:
     station, subject = desk.station(), words.subject
     seen, decision = _look_as_daemon(station, subject)
     issues = {issue.id: issue for issue in seen.issues or ()}
-    retired = [row for row in list_retired(station.tools) if subject in (row["name"], row["issue"])]
+    # Between the removal of a worktree and the last step the worker is in neither list but the second.
+    rows = list_retired(station.tools, RETIRING_REFS) + list_retired(station.tools)
+    retired = [row for row in rows if subject in (row["name"], row["issue"])]
     found = []
     if subject in decision.verdicts:
         memory = decision.memory

@@ -369,6 +369,19 @@ def test_retired_worker_is_explained_from_refs_and_events(witness, rig):
     assert "retired" in {one["kind"] for one in data["history"]}
 
 
+def test_worker_between_its_removal_and_the_last_step_is_explained(witness, rig):
+    """Asked while the daemon was emptying the folder, `explain` said that there was no such worker."""
+    rig.add_polecat("alpha", AGENT)
+    assert witness("shutdown", "alpha", rig=rig).status == 0
+    ref = rig.git("for-each-ref", "--format=%(refname)", "refs/witness/retired/")
+    rig.git("update-ref", ref.replace("/retired/", "/retiring/"), ref)
+    rig.git("update-ref", "-d", ref)
+    data = explain(witness, rig, "alpha")
+    assert (data["kind"], data["verdict"]) == ("retired", "retiring")
+    assert data["signals"][0]["name"] == "retiring"
+    assert data["signals"][0]["value"].startswith("refs/witness/retiring/alpha/")
+
+
 def test_unknown_subject_names_the_nearest(witness, rig):
     rig.add_polecat("alpha", AGENT)
     done = witness("explain", "alhpa", rig=rig)
