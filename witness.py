@@ -3932,7 +3932,8 @@ def _rank(polecat: dict) -> tuple:
     refused = polecat["state"] == "requested" and polecat["blockers"]
     state = "dead" if refused else polecat["state"]
     rank = ATTENTION.index(state) if state in ATTENTION else -1  # a later version's: it may be anything
-    return rank, not polecat.get("escalated_at"), -(polecat.get("progress_age_s") or 0.0), polecat["name"]
+    # Stamps of one form sort as their times do; a worker without one comes last.
+    return rank, not polecat.get("escalated_at"), polecat.get("progress_at") or "never", polecat["name"]
 
 
 def _say_next(polecat: dict) -> str:
@@ -3975,14 +3976,18 @@ def _fold_calm(polecats) -> list:
     return [f"{len(those)} {state}: {' '.join(those)}" for state, those in names.items() if those]
 
 
-def render_polecats(polecats, width: int = 0, colour: bool = False) -> str:
-    """Write the table of the workers: who wants attention first, with details; a crowd of calm ones folded."""
+def render_polecats(polecats, width: int = 0, colour: bool = False, now: float = 0.0) -> str:
+    """Write the table of the workers: who wants attention first, with details; a crowd of calm ones folded.
+
+    now: where given, the ages of those that get a row are counted here; of a thousand workers most get none.
+    """
     if not polecats:
         return "no polecats\n"
     ranked = sorted(polecats, key=_rank)
     ill, calm = [one for one in ranked if wants_eye(one)], [one for one in ranked if not wants_eye(one)]
     folded = ill[ROWS_SHOWN:] + calm[ROWS_SHOWN:]
     shown = ill[:ROWS_SHOWN] + calm[:ROWS_SHOWN]
+    shown = add_ages(shown, now) if now else shown
     rows = [("NAME", "STATE", "PROGRESS", "ISSUE", "WHY")]
     for one in shown:
         age_s = one.get("progress_age_s")
@@ -4054,14 +4059,14 @@ def _list_foot(data: dict) -> list:
     return lines
 
 
-def render_status(data: dict, width: int = 0, colour: bool = False) -> str:
-    """Write the answer of `status`; width is the terminal's, 0 for none."""
+def render_status(data: dict, width: int = 0, colour: bool = False, now: float = 0.0) -> str:
+    """Write the answer of `status`; width is the terminal's, 0 for none; now as of render_polecats."""
     polecats = data.get("polecats") or []
     if data["verdict"] != "running" or data.get("paused") or data.get("halted"):
         polecats = [{**one, "next": None} for one in polecats]  # nothing comes next while nobody acts
     parts = (
         wrap_lines([*_list_head(data), *_list_troubles(data)], width),
-        render_polecats(polecats, width, colour),
+        render_polecats(polecats, width, colour, now),
         wrap_lines(_list_foot(data), width),
     )
     return "\n".join(part for part in parts if part)
@@ -4549,7 +4554,15 @@ HAS_PROC = os.path.exists("/proc/self/stat")
 
 
 # A file that is run is compiled each time, 30 MiB and a third of a second; a module that is imported is not.
-IMPORT_US = "import sys; sys.path.insert(0, sys.argv[1]); del sys.argv[0]; import witness; sys.exit(witness.main())"
+# What the import made stays for good, so no collection need look through it.
+IMPORT_US = """\
+import gc, sys
+sys.path.insert(0, sys.argv[1])
+del sys.argv[0]
+import witness
+gc.freeze()
+sys.exit(witness.main())
+"""
 
 
 def call_ourselves(*words: str) -> list:
@@ -5197,7 +5210,8 @@ class Store:
             return
         try:
             # In ASCII: a branch whose name is no UTF-8 once made the whole file unreadable, and `status` blind.
-            self.host.write(self.path(VIEW_FILE), json.dumps(view).encode(), durable=False)
+            text = json.dumps(view, separators=(",", ":"))  # a thousand workers are a tenth less to read
+            self.host.write(self.path(VIEW_FILE), text.encode(), durable=False)
         except OSError as error:
             self.log(f"{VIEW_FILE}: {error.strerror}")
 
@@ -9491,7 +9505,8 @@ VERDICT_STATUS = {
 
 
 def _show_status(desk: Desk, sight: DaemonSight, view: dict, words) -> tuple:
-    shown = "paused halted next_tick ports polecats strangers escalations queue kept stats requests letters_waiting"
+    shown = "paused halted next_tick ports strangers escalations queue kept stats requests letters_waiting"
+    now = desk.host.now()
     data = add_ages(
         {
             "rig": {"name": desk.rig.name, "path": desk.rig.path},
@@ -9500,9 +9515,13 @@ def _show_status(desk: Desk, sight: DaemonSight, view: dict, words) -> tuple:
             "detail": sight.detail or None,
             **{key: view[key] for key in shown.split() if key in view},
         },
-        desk.host.now(),
+        now,
     )
-    return data, render_status(data, words.width, words.colour)
+    polecats = {key: view[key] for key in ("polecats",) if key in view}
+    if words.json:
+        return {**data, **add_ages(polecats, now)}, ""
+    data.update(polecats)
+    return data, render_status(data, words.width, words.colour, now)
 
 
 def look_at_daemon(desk: Desk, words) -> Answer:
@@ -10270,11 +10289,29 @@ def run_inner(host: Host, argv) -> int:
     return run_daemon(host, rig, argv[5:], int(argv[3]), int(argv[4]))
 
 
+def give_up_output() -> None:
+    """Write the rest nowhere, or the interpreter fails at what is left once more, at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def put(text: str) -> bool:
+    """Write an answer to the standard output; False where it takes no more, which is said here."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        return True
+    except OSError as error:
+        give_up_output()
+        if not isinstance(error, BrokenPipeError):  # a reader that went away has what it wanted
+            print(f"witness: standard output: {error.strerror}", file=sys.stderr)
+        return False
+
+
 def report_failure(name: str, error: WitnessError, argv) -> int:
     """Say an expected failure, as data where that was asked for, and return its status."""
     if "--json" in argv:
         problem = {"kind": error.kind, "message": error.message, "remedy": error.remedy or None}
-        sys.stdout.write(render_json(name, False, {"error": problem}))
+        put(render_json(name, False, {"error": problem}))
     else:
         print(f"witness: {plain(error.line())}", file=sys.stderr)
     return error.status
@@ -10296,18 +10333,16 @@ def main(argv=None, host: Host | None = None) -> int:
         words.width = find_width()
         desk = Desk(host, words.rig, words.sets, called_as())
         answer = COMMANDS[name].handler(desk, words)
-        if answer.data is not None and words.json:
-            sys.stdout.write(render_json(name, answer.status == EXIT_OK, answer.data))
-        elif answer.data is not None:
-            sys.stdout.write(answer.text)
-        sys.stdout.flush()
-        return answer.status
+        if answer.data is None:
+            return answer.status  # it was printed as it came
+        text = render_json(name, answer.status == EXIT_OK, answer.data) if words.json else answer.text
+        return answer.status if put(text) else EXIT_FAILED
     except WitnessError as error:
         return report_failure(name, error, argv)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains again at exit
+        give_up_output()
         return EXIT_FAILED
     except OSError as error:
         if error.errno not in MACHINE_FAULTS:

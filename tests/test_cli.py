@@ -166,3 +166,15 @@ def test_interrupt_ends_quietly(rig, monkeypatch, capsys):
     monkeypatch.setattr(w.COMMANDS["status"], "handler", interrupt)
     assert w.main(["status"]) == 130
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("words", [["status"], ["status", "--json"], ["nowhere", "--json"], ["retired"]])
+def test_full_disk_behind_standard_output_is_one_line(rig, pyz, words):
+    """`status --json >/dev/full` ended in a traceback."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, str(pyz), *words], cwd=rig.path, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == (2 if "nowhere" in words else 1)
+    assert done.stderr == "witness: standard output: No space left on device\n"

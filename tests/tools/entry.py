@@ -3,6 +3,7 @@
 # shiv's bootstrap imports zipfile, subprocess, compileall and more at every start. So this goes straight to the folder
 # into which shiv unpacked this build, and calls shiv only to unpack. It imports next to nothing, because every start
 # pays for it, and it parses on every Python 3, in order to say that one is too old.
+import gc
 import os
 import sys
 
@@ -83,11 +84,20 @@ def start():
     sys.path[0] = find(sys.argv[0])
     # The folder is ours: without compiled code in it every start would compile the whole module.
     no_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+    # What an import makes stays: looking through it for garbage, now and in each collection to come, finds nothing.
+    gc.disable()
     import witness
 
+    gc.freeze()
+    gc.enable()
     sys.dont_write_bytecode = no_bytecode
     os.umask(umask)
-    sys.exit(witness.main())
+    status = witness.main()
+    try:
+        sys.stdout.flush()
+    except OSError:  # a full disk, a reader that went away
+        status = status or 1
+    os._exit(status)  # taking the interpreter down piece by piece took as long as a tenth of `status`
 
 
 if __name__ == "__main__":
