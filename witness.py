@@ -5329,11 +5329,11 @@ def _newest(folder: str, names) -> float:
     return newest
 
 
-def _read_admin(host: Host, path: str, admin: str) -> dict:
+def _read_admin(files, path: str, admin: str) -> dict:
     """Return what the admin folder and the worker's own files tell, as fields of a Worktree."""
     trouble, branch = "", ""
     try:
-        head = parse_head(host.read(f"{admin}/HEAD", 65536) or b"")
+        head = parse_head(files.read(f"{admin}/HEAD", 65536) or b"")
         if head is None:
             trouble = "its HEAD cannot be read"
         branch = head or ""
@@ -5343,7 +5343,7 @@ def _read_admin(host: Host, path: str, admin: str) -> dict:
     for folder in STATE_FOLDERS:
         written_at = _newest(path, (f"{folder}/state.json",))
         if written_at and not record:
-            record = read_object(host, f"{path}/{folder}/state.json")
+            record = read_object(files, f"{path}/{folder}/state.json")
         record_at = max(record_at, written_at)
     return {
         "branch": branch,
@@ -5358,12 +5358,12 @@ def _read_admin(host: Host, path: str, admin: str) -> dict:
 # ---- read from files, without a git process --------------------------------------------------------
 
 
-def read_worktree(rig: Rig, name: str) -> Worktree | str | None:
+def read_worktree(rig: Rig, name: str, files=None) -> Worktree | str | None:
     """Return the polecat of a name, None where nothing is there, or in words why what is there is none.
 
-    Only files are read: a tick may look at a thousand of them.
+    Only files are read: a tick may look at a thousand of them, and hands over what it read before as a Shelf.
     """
-    host = Host()
+    files = files or Host()
     top = f"{rig.polecats}/{name}"
     if not is_polecat_name(name):
         return "its name is no polecat's"
@@ -5377,11 +5377,11 @@ def read_worktree(rig: Rig, name: str) -> Worktree | str | None:
     try:
         if path != top and os.path.islink(path):
             return "it is a symbolic link"
-        admin = parse_gitfile(host.read(f"{path}/.git", 65536) or b"")
+        admin = parse_gitfile(files.read(f"{path}/.git", 65536) or b"")
         if admin is None:
             return "it is no worktree: it has no .git file"
         admin = os.path.normpath(os.path.join(path, admin))
-        back = parse_gitfile(host.read(os.path.join(admin, "gitdir"), 65536) or b"")
+        back = parse_gitfile(files.read(os.path.join(admin, "gitdir"), 65536) or b"")
     except OSError as error:
         if os.path.isdir(os.path.join(path, ".git")):
             return "it is a repository of its own, no linked worktree"
@@ -5395,7 +5395,7 @@ def read_worktree(rig: Rig, name: str) -> Worktree | str | None:
     ours = f"{path}/.git"
     if back is None or (back != ours and os.path.realpath(os.path.join(admin, back)) != os.path.realpath(ours)):
         return "its repository does not know it under this path (`git worktree repair` mends that)"
-    return Worktree(name=name, path=path, admin=admin, **_read_admin(host, path, admin))
+    return Worktree(name=name, path=path, admin=admin, **_read_admin(files, path, admin))
 
 
 # ---- questions that more than one duty asks --------------------------------------------------------
@@ -7567,6 +7567,38 @@ def read_spawn(store: Store) -> SpawnSight | None:
 # ====================================================================================================
 
 
+RACY_S = 2.0  # a file changed so lately may change again within one step of its clock, and look the same (as for git)
+
+
+class Shelf:
+    """What was read of files that seldom change; each is read again as soon as its stat differs.
+
+    A tick asks three files of each of a thousand worktrees, and a look at a stat costs a quarter of opening one.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self.host, self.now = host, 0.0
+        self.before, self.current = {}, {}
+
+    def turn(self, now: float) -> None:
+        """Begin a look: what the last one did not ask for is forgotten."""
+        self.now, self.before, self.current = now, self.current, {}
+
+    def read(self, path: str, limit_bytes: int = OUTPUT_LIMIT_BYTES) -> bytes | None:
+        """Return a file's content as Host.read does, and raise what that raises."""
+        try:
+            seen = os.stat(path)
+        except FileNotFoundError:
+            return None
+        mark = (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
+        kept = self.before.get(path)
+        if kept is None or kept[0] != mark:
+            kept = (mark, self.host.read(path, limit_bytes))
+        if seen.st_ctime < self.now - RACY_S:
+            self.current[path] = kept
+        return kept[1]
+
+
 class Station:
     """What one process holds to watch one rig: hands, settings, and what it carries from tick to tick."""
 
@@ -7581,6 +7613,7 @@ class Station:
         self.taken_up = False  # git was asked for retirements that a lost memory knew of
         self.outcomes = ()
         self.looks = {}
+        self.shelf = Shelf(host)
         self.versions = {}  # of the tools, as they were told last
         self.proved = set()  # tools that have told theirs and have not failed since
         self.sink_failed_at = 0.0  # when escalate_command failed last
@@ -7614,8 +7647,8 @@ def _ask_version(station: Station, tool: str, argv) -> Port:
     return Port(version=version)
 
 
-def list_worktrees(rig: Rig) -> tuple:
-    """Return (worktrees, (folder, reason) of what is none, why the folder cannot be read)."""
+def list_worktrees(rig: Rig, files=None) -> tuple:
+    """Return (worktrees, (folder, reason) of what is none, why the folder cannot be read); files is a Shelf."""
     if not os.path.realpath(rig.polecats).startswith(rig.path + os.sep):
         return (), (), f"{rig.polecats}: leads out of the rig; move what it names into the rig"
     try:
@@ -7628,7 +7661,7 @@ def list_worktrees(rig: Rig) -> tuple:
     for name in names:
         if name.startswith("."):
             continue
-        found = read_worktree(rig, name)
+        found = read_worktree(rig, name, files)
         if isinstance(found, Worktree):
             worktrees.append(found)
         elif found is not None:
@@ -7699,7 +7732,8 @@ def observe(station: Station, memory: Memory, gap: bool = False, **wish) -> Obse
     mails, waiting, ports["mailbox"] = station.mailbox.read_inbox(known)
     ports["spawner"] = Port() if station.config.agent_command else Port(state=ABSENT, reason="agent_command is not set")
     holds = store.read_holds()
-    worktrees, strangers, trouble = list_worktrees(rig)
+    station.shelf.turn(host.now())
+    worktrees, strangers, trouble = list_worktrees(rig, station.shelf)
     if trouble:
         ports["git"] = Port(state=UNKNOWN, reason=trouble)
     now = host.now()

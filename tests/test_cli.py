@@ -173,8 +173,7 @@ def test_interrupt_ends_quietly(rig, monkeypatch, capsys):
 def test_full_disk_behind_standard_output_is_one_line(rig, pyz, words):
     """`status --json >/dev/full` ended in a traceback."""
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, str(pyz), *words], cwd=rig.path, stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
+        argv = [sys.executable, str(pyz), *words]
+        done = subprocess.run(argv, cwd=rig.path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == (2 if "nowhere" in words else 1)
     assert done.stderr == "witness: standard output: No space left on device\n"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,10 +16,14 @@ SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
 class CountingHost(w.Host):
-    """A host that remembers every outside call."""
+    """A host that remembers every outside call, and counts the files it reads."""
 
     def __init__(self):
-        self.calls = []
+        self.calls, self.reads = [], 0
+
+    def read(self, *args):
+        self.reads += 1
+        return super().read(*args)
 
     def run(self, argv, *args, **options):
         self.calls.append(os.path.basename(argv[0]))
@@ -120,3 +127,92 @@ def test_worker_whose_record_is_nested_too_deep_is_seen_like_any_other(rig, stat
     (worker.path / ".gastown" / "state.json").write_text("[" * 100000)
     sighting = w.observe(station, w.Memory()).sightings["alpha"]
     assert (sighting.worktree.record, sighting.worktree.trouble) == ({}, "")
+
+
+# ---- the shelf ------------------------------------------------------------------------------------------------------
+
+
+def rewrite_in_place(path):
+    """The same size, and the same time of change as far as anybody can set it."""
+    about = path.stat()
+    path.write_text("two")
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+
+def replace(path):
+    other = path.with_name("other")
+    other.write_text("two")
+    os.replace(other, path)
+
+
+@pytest.mark.parametrize(
+    ("change", "content"), [(rewrite_in_place, b"two"), (replace, b"two"), (Path.unlink, None), (None, b"one")]
+)
+def test_file_is_read_again_after_any_change_and_only_then(tmp, change, content):
+    host, path = CountingHost(), tmp / "HEAD"
+    shelf = w.Shelf(host)
+    path.write_text("one")
+    for _ in range(3):
+        shelf.turn(time.time() + 60)
+        assert shelf.read(str(path)) == b"one"
+    assert host.reads == 1
+    time.sleep(0.05)  # longer than a step of the file system's clock
+    if change is not None:
+        change(path)
+    shelf.turn(time.time() + 60)
+    assert shelf.read(str(path)) == content
+    assert host.reads == (2 if content == b"two" else 1)
+
+
+def test_file_changed_just_now_is_not_taken_from_the_shelf(tmp, monkeypatch):
+    """Two changes within one step of the file system's clock look alike to stat; here a step is a second."""
+    path, shelf, real = tmp / "HEAD", w.Shelf(w.Host()), os.stat
+
+    def stat(path):
+        seen = real(path)
+        second = int(seen.st_ctime)
+        times = {"st_mtime_ns": second * 10**9, "st_ctime_ns": second * 10**9, "st_ctime": float(second)}
+        return SimpleNamespace(st_dev=seen.st_dev, st_ino=seen.st_ino, st_size=seen.st_size, **times)
+
+    for number in range(50):
+        path.write_text(f"{number:03}")
+        shelf.turn(time.time())
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "stat", stat)
+            assert shelf.read(str(path)) == f"{number:03}".encode()
+
+
+def test_what_a_look_did_not_ask_for_is_forgotten(tmp):
+    shelf = w.Shelf(w.Host())
+    for number in range(100):
+        path = tmp / f"{number}"
+        path.write_text("one")
+        shelf.turn(time.time() + 60)
+        shelf.read(str(path))
+    assert len(shelf.before) + len(shelf.current) == 2
+
+
+def test_shelf_fails_as_a_read_does(tmp):
+    shelf = w.Shelf(w.Host())
+    os.mkfifo(tmp / "fifo")
+    for name in ("fifo", ".", "fifo/x", "x\0y"):
+        told = []
+        for reader in (w.Host(), shelf):
+            with pytest.raises((OSError, ValueError)) as caught:
+                reader.read(str(tmp / name))
+            told.append(type(caught.value))
+        assert told[0] is told[1]
+
+
+def test_ticks_read_the_files_of_a_worktree_once(rig, station, monkeypatch):
+    rig.add_polecat("alpha")
+    host, real = station.host, station.host.now
+    monkeypatch.setattr(host, "now", lambda: real() + 60)
+    counts = []
+    for _ in range(3):
+        before = host.reads
+        assert w.observe(station, w.Memory()).sightings["alpha"].worktree.branch == "polecat/alpha"
+        counts.append(host.reads - before)
+    assert counts[1] == counts[2] == counts[0] - 3  # .git, gitdir and HEAD
+    rig.git("checkout", "--quiet", "-b", "other", cwd=rig.path / "polecats" / "alpha")
+    assert w.observe(station, w.Memory()).sightings["alpha"].worktree.branch == "other"

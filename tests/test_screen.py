@@ -19,6 +19,7 @@ from witness import (
     decide,
     fit,
     paint,
+    parse_rfc3339,
     render_explanation,
     render_health,
     render_polecats,
@@ -167,11 +168,20 @@ def test_escalated_stands_before_the_rest_of_its_state_and_then_the_oldest():
     stuck = {"state": "stuck", "next": None}
     ranked = [
         polecat(name="c", **stuck, escalated_at="x", escalated_age_s=5.0),
-        polecat(name="a", **stuck, progress_age_s=99.0),
-        polecat(name="b", **stuck, progress_age_s=50.0),
+        polecat(name="a", **stuck, progress_at="2026-05-01T10:00:50.000Z"),
+        polecat(name="b", **stuck, progress_at="2026-05-01T09:59:59.000Z"),
+        polecat(name="0", **stuck),
     ]
     text = render_polecats(sorted(ranked, key=lambda one: one["name"]))
-    assert re.findall(r"^  ([abc]) ", text, re.MULTILINE) == ["c", "a", "b"]
+    assert re.findall(r"^  ([abc0]) ", text, re.MULTILINE) == ["c", "b", "a", "0"]
+
+
+def test_only_those_that_get_a_row_need_an_age():
+    at = "2026-05-01T10:00:00.000Z"
+    crowd = [{**POLECAT, "name": f"w{number}", "progress_at": at} for number in range(50)]
+    text = render_polecats(crowd, now=parse_rfc3339(at) + 120)
+    assert text.count("2m ago") == 20
+    assert text == render_polecats(add_ages(crowd, parse_rfc3339(at) + 120))
 
 
 @pytest.mark.parametrize(
