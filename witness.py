@@ -4555,14 +4555,10 @@ HAS_PROC = os.path.exists("/proc/self/stat")
 
 # A file that is run is compiled each time, 30 MiB and a third of a second; a module that is imported is not.
 # What the import made stays for good, so no collection need look through it.
-IMPORT_US = """\
-import gc, sys
-sys.path.insert(0, sys.argv[1])
-del sys.argv[0]
-import witness
-gc.freeze()
-sys.exit(witness.main())
-"""
+IMPORT_US = (
+    "import gc, sys; sys.path.insert(0, sys.argv[1]); del sys.argv[0]; "
+    "import witness; gc.freeze(); sys.exit(witness.main())"
+)
 
 
 def call_ourselves(*words: str) -> list:
@@ -8654,6 +8650,7 @@ def _await_other(store: Store, timeout_s: float) -> tuple:
 
 
 def _read_ready(fd: int, timeout_s: float) -> str:
+    """Return what a daemon says of its start: `ready PID` or `STATUS why`; else in words why it says nothing."""
     import select
 
     said = b""
@@ -8661,11 +8658,10 @@ def _read_ready(fd: int, timeout_s: float) -> str:
     while not said.endswith(b"\n"):
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([fd], [], [], left)[0]:
+            said = f"the daemon did not come up within {span(timeout_s)}\n".encode()
             break
         piece = os.read(fd, 4096)
-        if not piece:
-            break
-        said += piece
+        said = said + piece if piece else b"the daemon ended before it was ready\n"
     os.close(fd)
     return said.decode("utf-8", "replace").strip()
 
@@ -8720,7 +8716,7 @@ def start_daemon(store: Store, rig: Rig, sets, timeout_s: float) -> tuple:
         return EXIT_OK, f"started (pid {said.split()[1]}), rig {rig.name} in {rig.path}"
     status, _, line = said.partition(" ")
     if not status.isdigit():
-        return EXIT_FAILED, f"the daemon did not come up within {span(timeout_s)}; see {store.path(LOG_FILE)}"
+        return EXIT_FAILED, f"{said}; see {store.path(LOG_FILE)}"
     return int(status), line
 
 

@@ -68,6 +68,25 @@ def test_twenty_starts_at_once_give_one_daemon_and_twenty_successes(witness, rig
     assert all(f"pid {pid}" in one.stdout for one in done)
 
 
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("os._exit(9)", "the daemon ended before it was ready"),
+        ("time.sleep(3); os._exit(9)", "the daemon did not come up within 1s"),
+    ],
+)
+def test_start_that_hears_nothing_says_what_it_saw(rig, tmp, fault, told):
+    """A daemon that died at once was one that "did not come up within 10s"."""
+    text = Path(w.__file__).read_text()
+    place = '    if argv[0] == "_spawn":\n'
+    assert text.count(place) == 1
+    source = tmp / "witness.py"
+    source.write_text(text.replace(place, f"    if argv[0] == '_daemon':\n        {fault}\n" + place))
+    argv = [sys.executable, str(source), "start", "--timeout", "1"]
+    done = subprocess.run(argv, cwd=rig.path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, f"witness: {told}; see {rig.state / 'witness.log'}\n")
+
+
 def test_starts_at_once_of_a_daemon_that_cannot_come_up_all_fail(witness, rig):
     (rig.state / "witness.json").mkdir(parents=True)
     rig.state.chmod(0o700)
@@ -75,7 +94,8 @@ def test_starts_at_once_of_a_daemon_that_cannot_come_up_all_fail(witness, rig):
         done = list(pool.map(lambda _: witness("start", rig=rig, env=FAST), range(6)))
     assert {one.status for one in done} <= {1, 75}, done
     assert any("witness.json" in one.stderr for one in done)
-    assert w.is_locked(str(rig.state / "witness.lock")) is False
+    # It says why and then ends, which takes a moment.
+    wait_for(lambda: w.is_locked(str(rig.state / "witness.lock")) is False, 10, "the last one to end")
 
 
 def open_files(pid) -> set:
