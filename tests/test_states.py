@@ -205,8 +205,8 @@ def test_stuck_climbs_the_ladder_and_progress_leads_back(rig, watch, witness, tm
     until = watch()
     until("alpha", "working")
     found = until("alpha", "stuck")
-    wait_for(heard.exists, 8, "the nudge in the agent's input")
-    assert heard.read_text().count("[witness] alpha: no progress seen") == 1
+    said = wait_for(lambda: kit.lines_of(heard), 8, "the nudge in the agent's input")
+    assert said.count("[witness] alpha: no progress seen") == 1
     # Our own paste is not progress: the pane has moved, and the worker stays stuck.
     assert until.worker("alpha")["state"] == "stuck"
     (letter,) = wait_for(lambda: mails(rig, "mayor", "ESCALATION: Polecat alpha stuck"), 10, "the escalation")

@@ -133,8 +133,7 @@ def test_paste_is_bracketed_text_and_nothing_more(ours, tmux, tmp):
     text = 'it\'s $HOME `x` "q" ; #{pane_id} é -n Enter'
     assert ours.paste(pane.pane_id, text, "b1").ok
     assert ours.enter(pane.pane_id).ok
-    wait_for(out.exists, 5, "the text to arrive")
-    assert out.read_text() == text + "\n"
+    assert wait_for(lambda: kit.lines_of(out), 5, "the text to arrive") == text + "\n"
     assert tmux.run("list-buffers") == ""
 
 

@@ -47,8 +47,7 @@ def test_nudge_arrives_in_the_agent(rig, station, tmp):
     wait_for(lambda: pane_of(station, "alpha").command.startswith("python"))
     outcome = nudge(station, "alpha")
     assert outcome.ok
-    wait_for((tmp / "heard").exists, 5, "the words")
-    assert (tmp / "heard").read_text() == "[witness] go on; $(touch canary)\n"
+    assert wait_for(lambda: kit.lines_of(tmp / "heard"), 5, "the words") == "[witness] go on; $(touch canary)\n"
     assert letters(station, "alpha") == []
 
 

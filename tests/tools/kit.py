@@ -117,6 +117,12 @@ def wait_for(predicate: Callable[[], T], timeout: float = 10, what: str = "the c
         pause_s = min(pause_s * 1.5, 0.1)
 
 
+def lines_of(path: Path) -> str:
+    """Return what a file holds once that ends with a whole line, else "": a file is there before its words are."""
+    text = path.read_text() if path.exists() else ""
+    return text if text.endswith("\n") else ""
+
+
 def make_root(base: str | None = None) -> Path:
     """Make the folder for everything of one run; its path is short, for a socket's address holds about 100 bytes."""
     if base is None:
