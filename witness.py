@@ -4629,7 +4629,7 @@ def read_cwd(pid: int) -> str:
 
 
 def read_argv(host: Host, pid: int) -> tuple | None:
-    """Return a process's argv, None where it cannot be read."""
+    """Return a process's argv: None where it cannot be read, () of a zombie and, for a moment, within an exec."""
     if not HAS_PROC:
         ran = host.run(["ps", "-o", "args=", "-p", str(pid)], 5)
         return tuple(ran.text().split()) if ran.ok else None

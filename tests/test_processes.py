@@ -54,7 +54,7 @@ def test_recycled_pid_is_not_signalled(child):
 
 
 def test_argv_is_read(child):
-    assert w.read_argv(HOST, child.pid)[1] == "-c"
+    assert wait_for(lambda: w.read_argv(HOST, child.pid))[1] == "-c"  # () within the exec
     assert w.read_argv(HOST, 2**22 + 7) is None
 
 

@@ -220,7 +220,7 @@ def test_spawn_file_of_any_content_is_a_sight(rig, station):
 def test_child_is_this_very_file(rig, station):
     stand.run_rounds(station, 2)  # the first of a process starts nothing
     child = child_of(station)
-    argv = w.read_argv(w.Host(), child.pid)
+    argv = wait_for(lambda: w.read_argv(w.Host(), child.pid))  # () within the exec
     assert argv[:3] == (sys.executable, "-I", "-S")
     spawn_until(station, 15, lambda: station.memory.spawn is None)
 
