@@ -701,6 +701,8 @@ class Value(metaclass=_ValueType):
         return {field: getattr(self, field) for field in self._fields}
 
     def __eq__(self, other):
+        if self is other:
+            return True
         if type(self) is not type(other):
             return False
         return all(getattr(self, field) == getattr(other, field) for field in self._fields)
@@ -2310,7 +2312,7 @@ def note_state(draft: Draft, verdict: Verdict) -> None:
     relapse = (verdict.state == "dead" and track.dead_ticks) or (verdict.state == "stuck" and track.quiet_from_at)
     if verdict.state == "dead":
         track = track.but(dead_ticks=min(track.dead_ticks + 1, 2))
-    elif verdict.state != "unknown":
+    elif track.dead_ticks and verdict.state != "unknown":
         track = track.but(dead_ticks=0)
     if track.state != verdict.state and not (verdict.candidate and track.state == "unknown"):
         draft.tell("state", verdict.name, f"{track.state or 'new'} -> {verdict.state}: {verdict.why}")
@@ -2331,7 +2333,8 @@ def note_state(draft: Draft, verdict: Verdict) -> None:
         track = track.but(busy_told=False)
     if verdict.state == "stuck" and not track.quiet_from_at:
         track = track.but(quiet_from_at=verdict.progress_at)
-    draft.put("polecats", verdict.name, track)
+    if track is not draft.memory.polecats[verdict.name]:  # each entry that is put copies the table
+        draft.put("polecats", verdict.name, track)
 
 
 def note_look(draft: Draft, verdict: Verdict) -> None:

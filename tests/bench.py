@@ -36,7 +36,7 @@ IDLE_S = 121.0
 TICKS = 8
 QUIET = {  # nobody is stuck, nothing is spawned, and no guard of the host has a say
     "WITNESS_STUCK_AFTER": "604800",
-    "WITNESS_BUSY_AFTER": "604800",
+    "WITNESS_QUIET_AFTER": "604800",
     "WITNESS_AUTO_SPAWN": "false",
     "WITNESS_MIN_FREE_DISK": "0",
 }

@@ -566,6 +566,17 @@ def test_nothing_but_books_is_kept_for_a_person_who_only_looks():
     assert set(decision.verdicts) == {"alpha", "beta"}
 
 
+def test_a_tick_in_which_nothing_happens_copies_no_table():
+    """To put one entry copies its table: done for each of a thousand workers, a tick copies a million entries."""
+    seen = make_seen(*(make_sighting(f"w{number}") for number in range(9)))
+    settled = Memory()
+    for _ in range(3):
+        settled = decide(seen, settled, settings()).memory
+    after = decide(seen, settled, settings()).memory
+    assert after == settled
+    assert [field for field in after.fields() if getattr(after, field) is not getattr(settled, field)] == []
+
+
 # ---- the books ------------------------------------------------------------------------------------------------------
 
 
