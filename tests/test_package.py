@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 import zipfile
 from pathlib import Path
 
@@ -196,19 +197,108 @@ def test_the_start_imports_nothing_of_shiv_once_unpacked(pyz):
     assert not imported & {"_bootstrap", "zipfile", "compileall", "subprocess"}
 
 
-def test_nowhere_to_unpack_is_one_line(monkeypatch):
-    entry = runpy.run_path(str(ROOT / "tests/tools/entry.py"))
-    monkeypatch.setitem(entry["find"].__globals__, "roots", lambda: iter(["/dev/null/a", "/proc/b"]))
-    with pytest.raises(SystemExit) as caught:
-        entry["find"]("witness.pyz")
-    assert re.fullmatch(
-        r"witness: cannot unpack itself \(/dev/null/a: [^;]+; /proc/b: .+\); set SHIV_ROOT to .+", caught.value.code
+def test_nowhere_to_unpack_is_one_line(pyz):
+    code = (
+        "import sys; sys.argv = sys.argv[1:]; sys.path.insert(0, sys.argv[0]); BUILD_ID, SIZE = 'x', 1; import _unpack;"
+        "_unpack.roots = lambda: iter(['/dev/null/a', '/proc/b']); _unpack.unpack(False)"
     )
+    said = run(sys.executable, "-c", code, pyz)
+    assert said.status == 1
+    assert re.fullmatch(
+        r"witness: cannot unpack itself \(/dev/null/a: [^;]+; /proc/b: .+\); set SHIV_ROOT to .+\n", said.stderr
+    )
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("fault", ["writable", "foreign"])
+def test_an_unpacked_build_that_others_can_change_is_not_run(pyz, tmp, level, fault):
+    """Whoever can write there puts in code that runs with the rights of whoever starts a witness."""
+    root, surroundings = tmp / "root", environment(SHIV_ROOT=tmp / "root", HOME=tmp / "home", TMPDIR=tmp)
+    assert run(sys.executable, pyz, "--version", env=surroundings).status == 0
+    (module,) = unpacked(root)
+    text = module.read_text()
+    module.write_text("raise SystemExit('planted')\n".ljust(len(text) - 1) + "\n")
+    module.write_bytes(module.read_bytes().ljust(len(text.encode())))
+    shutil.rmtree(module.parent / "__pycache__")
+    assert "planted" in run(sys.executable, pyz, "--version", env=surroundings).stderr  # the trap works
+    folder = [root, module.parents[1], module.parent][level]
+    if fault == "writable":
+        folder.chmod(0o777)
+    elif os.geteuid():
+        pytest.skip("only root can give a folder to another user")
+    else:
+        os.chown(folder, 12345, -1)
+    assert run(sys.executable, pyz, "--version", env=surroundings) == (0, f"witness {VERSION}\n", "")
+    assert len(unpacked(tmp / f"witness-{os.geteuid()}")) == 1
+
+
+def test_a_home_that_others_can_write_is_not_trusted_with_what_lies_in_it(pyz, tmp):
+    home, surroundings = tmp / "home", environment(SHIV_ROOT=None, HOME=tmp / "home", TMPDIR=tmp)
+    home.mkdir(mode=0o700)
+    assert run(sys.executable, pyz, "--version", env=surroundings).status == 0
+    assert len(unpacked(home / ".shiv")) == 1
+    home.chmod(0o777)
+    assert run(sys.executable, pyz, "--version", env=surroundings).status == 0
+    assert len(unpacked(tmp / f"witness-{os.geteuid()}")) == 1
+
+
+def test_a_start_after_one_that_was_killed_at_any_moment_works(pyz, tmp):
+    """Killed while shiv unpacks, while Python writes the compiled code, or later: the next start makes it whole."""
+    began = time.monotonic()
+    surroundings = environment(SHIV_ROOT=tmp / "whole")
+    assert run(sys.executable, pyz, "--version", env=surroundings).status == 0
+    whole_s = time.monotonic() - began
+    left = set()
+    for number in range(12):
+        root = tmp / f"root{number}"
+        child = subprocess.Popen(
+            [sys.executable, str(pyz), "--version"], env=environment(SHIV_ROOT=root), stdout=subprocess.DEVNULL
+        )
+        time.sleep(whole_s * (number + 1) / 13)
+        child.kill()
+        child.wait()
+        left.add(tuple(sorted(path.name for path in root.rglob("*") if "lock" not in path.name)))
+        for _ in range(2):
+            said = run(sys.executable, pyz, "--version", env=environment(SHIV_ROOT=root))
+            assert said == (0, f"witness {VERSION}\n", ""), left
+    assert len(left) >= 2, "the kills came all at one moment"
+
+
+@pytest.mark.parametrize("where", ["witness.py", "__pycache__/witness.*.pyc"])
+@pytest.mark.parametrize("damage", ["zeros", "half"])
+def test_a_start_after_a_power_cut_works(pyz, tmp, where, damage):
+    """The names and sizes are there, the bytes not: what was written without fsync, as both are."""
+    surroundings = environment(SHIV_ROOT=tmp)
+    assert run(sys.executable, pyz, "--version", env=surroundings).status == 0
+    whole = unpacked(tmp)[0].read_bytes()
+    (path,) = unpacked(tmp)[0].parent.glob(where)
+    data, about = path.read_bytes(), path.stat()
+    kept = 16 if path.suffix == ".pyc" else 0  # a header that is whole makes Python read on
+    path.write_bytes(data[:kept] + bytes(len(data) - kept) if damage == "zeros" else data[: len(data) // 2])
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    if path.suffix == ".py":
+        shutil.rmtree(path.parent / "__pycache__")
+    assert run(sys.executable, pyz, "--version", env=surroundings) == (0, f"witness {VERSION}\n", "")
+    assert unpacked(tmp)[0].read_bytes() == whole
+
+
+def test_first_starts_at_the_same_time_over_a_damaged_build_all_work(pyz, tmp):
+    surroundings = environment(SHIV_ROOT=tmp)
+    assert run(sys.executable, pyz, "--version", env=surroundings).status == 0
+    unpacked(tmp)[0].write_text("")
+    children = [
+        subprocess.Popen(
+            [sys.executable, str(pyz), "--version"], env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        for _ in range(4)
+    ]
+    assert {child.communicate(timeout=60)[0] for child in children} == {f"witness {VERSION}\n".encode()}
 
 
 def test_a_python_that_is_too_old_is_told_so(monkeypatch):
     source = (ROOT / "tests/tools/entry.py").read_text()
-    ast.parse(source, feature_version=(3, 4))
+    for text in (source, (ROOT / "tests/tools/unpack.py").read_text()):
+        ast.parse(text, feature_version=(3, 4))
     entry = runpy.run_path(str(ROOT / "tests/tools/entry.py"))
     monkeypatch.setattr(sys, "version_info", (3, 8, 18, "final", 0))
     with pytest.raises(SystemExit, match=r"^witness: needs Python 3.9 or newer; .* is 3\.8$"):
@@ -229,6 +319,7 @@ def test_the_archive_holds_what_it_must_and_no_more(pyz):
         "_bootstrap/environment.py",
         "_bootstrap/filelock.py",
         "_bootstrap/interpreter.py",
+        "_unpack.py",
         "environment.json",
         f"{info}METADATA",
         f"{info}RECORD",

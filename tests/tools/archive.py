@@ -1,7 +1,8 @@
 """Build witness.pyz: `python archive.py OUTPUT`. The same source gives the same bytes wherever it is built.
 
 flit_core makes the wheel, shiv the archive. Then the archive is written once more: in sorted order, uncompressed
-(what zlib puts out differs between its versions), with fixed modes and times, and with entry.py as its __main__.py.
+(what zlib puts out differs between its versions), with fixed modes and times, with entry.py as its __main__.py and
+unpack.py beside it.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ def rewrite(archive: Path) -> bytes:
     with zipfile.ZipFile(archive) as opened:
         contents = {info.filename: opened.read(info) for info in opened.infolist() if not info.is_dir()}
     contents["__main__.py"] = entry_point(contents)
+    contents["_unpack.py"] = Path(__file__).with_name("unpack.py").read_bytes()
     written = io.BytesIO()
     written.write(b"#!" + INTERPRETER.encode() + b"\n")
     with zipfile.ZipFile(written, "w") as target:
