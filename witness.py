@@ -12,8 +12,8 @@ The house, bottom-up; a room uses only what stands above it (`./build.sh map` pr
   judging     health · draft · alerts · ladder · retire · fate · spawn · requests · decide
   telling     report · explain · render · screen · units
   ----------  the line: above it nothing touches the outside, the clock or chance; below it nothing decides
-  hands       host · processes · ground · store · git · tmux · tools · queue · mailbox · quiesce · contents · inspect ·
-              rescue · removal · trash · retirement · recover · spawner
+  hands       children · host · processes · ground · store · git · tmux · tools · queue · mailbox · quiesce · contents ·
+              inspect · rescue · removal · trash · retirement · recover · spawner
   running     observe · typing · perform · loop · rehearsal · daemon · desk
   front door  worker · person · service · look · doctor · commands · cli
 
@@ -78,6 +78,7 @@ LOG_FILE = "witness.log"
 EVENTS_FILE = "witness-events.jsonl"
 ID_FILE = "witness.id"
 VIEW_FILE = "witness-view.json"
+VIEW_LIMIT_BYTES = 64 << 20  # a worker takes half a KiB
 SPAWN_LOCK_FILE = "witness-spawn.lock"  # held by the spawn child for its life
 SPAWN_FILE = "witness-spawn.json"  # written by the spawn child: who it is, and how it ended
 QUEUE_LOCK_FILE = "witness-queue.lock"  # `add` and `close` one at a time
@@ -545,9 +546,12 @@ def session_for(template: str, rig: str, name: str) -> str:
 
 def clean_line(text: str, limit: int = 200) -> str:
     """Return text as one printable line: no control characters, no escape sequence, at most limit characters."""
-    text = re.sub(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)?", "", text)
-    text = "".join(char if char.isprintable() else " " for char in text)
-    text = re.sub(r" {2,}", " ", text).strip()
+    if not text.isprintable():
+        text = re.sub(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.)?", "", text)
+        text = "".join(char if char.isprintable() else " " for char in text)
+    if "  " in text:
+        text = re.sub(r" {2,}", " ", text)
+    text = text.strip()
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -664,13 +668,13 @@ class _ValueType(type):
     """Turn annotated fields into slots at class creation; `dataclasses` would cost each start 25 ms."""
 
     def __new__(mcs, name, bases, body):
-        fields = list(body.get("__annotations__", {}))
-        defaults = {field: body.pop(field) for field in fields if field in body}
-        body["__slots__"] = tuple(fields)
-        cls = super().__new__(mcs, name, bases, body)
-        cls._fields = tuple(field for base in reversed(cls.__mro__) for field in getattr(base, "__slots__", ()))
-        cls._defaults = {**getattr(bases[0] if bases else object, "_defaults", {}), **defaults}
-        return cls
+        fields = tuple(body.get("__annotations__", ()))
+        own = {field: body.pop(field) for field in fields if field in body}
+        inherited = bases[0] if bases else None
+        body["_defaults"] = {**getattr(inherited, "_defaults", {}), **own}
+        body["_fields"] = getattr(inherited, "_fields", ()) + fields
+        body["__slots__"] = fields
+        return super().__new__(mcs, name, bases, body)
 
 
 class Value(metaclass=_ValueType):
@@ -1348,6 +1352,10 @@ def describe(action: Action) -> str:
 # ====================================================================================================
 
 
+def _is_id(text: str, kind: str) -> bool:
+    return text[:1] == kind and text.isascii() and text[1:].isdecimal()  # no pattern: a thousand panes each tick
+
+
 def parse_panes(text: str, mark: str = ""):
     """Read what PANE_FORMAT printed as a tuple of panes; a string says which line is none of them.
 
@@ -1369,7 +1377,7 @@ def parse_panes(text: str, mark: str = ""):
             session_id, pane_id, session, command = words[2], words[5], words[9], words[10]
         except (ValueError, IndexError, OverflowError):
             return f"tmux list-panes printed {clean_line(line, 60)!r}"
-        if not (re.fullmatch(r"\$\d+", session_id) and re.fullmatch(r"%\d+", pane_id)):
+        if not (_is_id(session_id, "$") and _is_id(pane_id, "%")):
             return f"tmux list-panes printed {clean_line(line, 60)!r}"
         panes.append(
             Pane(
@@ -1908,7 +1916,7 @@ def find_assignment(sighting: Sighting, claim: Claim | None, statuses) -> tuple:
     if not issue:
         match = re.fullmatch(r"polecat/[^/]+/([^@/]+)@\S+", sighting.worktree.branch)
         issue = match.group(1) if match else ""
-    if not is_issue_id(issue):
+    if issue and not is_issue_id(issue):
         issue = ""
     if issue and (statuses or {}).get(issue) in CLOSED:
         return issue, f"its issue {issue} is closed"
@@ -1936,7 +1944,7 @@ def find_progress(signals: Signals) -> tuple:
     return min(max(files_at, born_at, pane_at, track.quiet_from_at), now), min(max(files_at, born_at), now)
 
 
-def _is_dead(signals: Signals) -> str:
+def _is_dead(signals: Signals, progress: tuple) -> str:
     sighting = signals.sighting
     if sighting.session == ABSENT:
         return "its session is gone" if signals.track.instance else "it has no session"
@@ -1947,7 +1955,7 @@ def _is_dead(signals: Signals) -> str:
     return ""
 
 
-def _is_unknown(signals: Signals) -> str:
+def _is_unknown(signals: Signals, progress: tuple) -> str:
     sighting = signals.sighting
     if signals.trouble or sighting.worktree.trouble:
         return signals.trouble or sighting.worktree.trouble
@@ -1955,24 +1963,25 @@ def _is_unknown(signals: Signals) -> str:
         return "tmux could not be asked"
     if sighting.session == ABSENT and sighting.process_lives:
         return f"no session, but its process {signals.track.pane_pid} still lives"
-    if signals.look is not None and not signals.look.ok and not _is_dead(signals):  # a death needs no second look
+    # A death needs no second look.
+    if signals.look is not None and not signals.look.ok and not _is_dead(signals, progress):
         return f"the second look failed: {signals.look.reason}"
     return ""
 
 
-def _is_held(signals: Signals) -> str:
+def _is_held(signals: Signals, progress: tuple) -> str:
     return f"on hold: {signals.hold}" if signals.hold else ""
 
 
-def _is_requested(signals: Signals) -> str:
+def _is_requested(signals: Signals, progress: tuple) -> str:
     return signals.requested
 
 
-def _is_idle(signals: Signals) -> str:
+def _is_idle(signals: Signals, progress: tuple) -> str:
     return signals.idle
 
 
-def _is_starting(signals: Signals) -> str:
+def _is_starting(signals: Signals, progress: tuple) -> str:
     sighting = signals.sighting
     born_at = sighting.pane.created_at if sighting.pane is not None else 0.0
     if sighting.session == ABSENT and not signals.track.instance:
@@ -1981,38 +1990,39 @@ def _is_starting(signals: Signals) -> str:
     return f"{span(age_s)} old" if 0 <= age_s < signals.config.start_grace else ""
 
 
-def measure_quiet(signals: Signals) -> float:
+def measure_quiet(signals: Signals, progress: tuple) -> float:
     """Return for how long nothing has moved; timers count from a start or a gap at the earliest."""
-    since_at = find_progress(signals)[0]
+    since_at = progress[0]
     if not signals.person and not signals.track.quiet_from_at:
         since_at = max(since_at, signals.track.reset_at)
     return max(0.0, signals.now - since_at)
 
 
-def _is_stuck(signals: Signals) -> str:
-    quiet_s = measure_quiet(signals)
+def _is_stuck(signals: Signals, progress: tuple) -> str:
+    quiet_s = measure_quiet(signals, progress)
     if quiet_s < signals.config.stuck_after:
         return ""
     confirmed = signals.look is not None and signals.look.ok
     return f"no progress for {span(quiet_s)}" if confirmed or signals.track.state == "stuck" else ""
 
 
-def _is_busy(signals: Signals) -> str:
+def _is_busy(signals: Signals, progress: tuple) -> str:
     known = signals.person or signals.track.busy_told
-    files_at = max(find_progress(signals)[1], 0.0 if known else signals.track.reset_at)
+    files_at = max(progress[1], 0.0 if known else signals.track.reset_at)
     quiet_s = signals.now - files_at
-    if measure_quiet(signals) >= signals.config.stuck_after:
+    if measure_quiet(signals, progress) >= signals.config.stuck_after:
         return ""  # its pane stands still too: that is for the second look
     if signals.config.quiet_after and quiet_s >= signals.config.quiet_after:
         return f"its pane moves, but no file has changed for {span(quiet_s)}"
     return ""
 
 
-def _is_working(signals: Signals) -> str:
-    return "its pane moves" if find_progress(signals)[0] > find_progress(signals)[1] else "its files change"
+def _is_working(signals: Signals, progress: tuple) -> str:
+    return "its pane moves" if progress[0] > progress[1] else "its files change"
 
 
-# Precedence: the first that fits is the state. `busy` is how `working` shows where only the pane moves.
+# Precedence: the first that fits is the state. `busy` is how `working` shows where only the pane moves. Each rule gets
+# the signals and what find_progress makes of them, and says why it fits, or "".
 HEALTH_RULES = (
     ("unknown", _is_unknown),
     ("held", _is_held),
@@ -2028,15 +2038,16 @@ HEALTH_RULES = (
 
 def judge_health(signals: Signals) -> Verdict:
     """Return the verdict of the first rule that fits; total, for the last one always does."""
-    state, why = next((state, why) for state, rule in HEALTH_RULES for why in (rule(signals),) if why)
-    quiet_s = measure_quiet(signals)
+    progress = find_progress(signals)
+    state, why = next((state, why) for state, rule in HEALTH_RULES for why in (rule(signals, progress),) if why)
+    quiet_s = measure_quiet(signals, progress)
     return Verdict(
         name=signals.sighting.name,
         state=state,
         why=why,
         issue=signals.issue,
         quiet_s=quiet_s,
-        progress_at=find_progress(signals)[0],
+        progress_at=progress[0],
         candidate=state in ("working", "busy") and quiet_s >= signals.config.stuck_after,
         signals=signals,
     )
@@ -2044,7 +2055,8 @@ def judge_health(signals: Signals) -> Verdict:
 
 def weigh_rules(signals: Signals) -> list:
     """Return (state, why it fits or "") of every rule, those behind the first that fits included."""
-    return [(state, rule(signals)) for state, rule in HEALTH_RULES]
+    progress = find_progress(signals)
+    return [(state, rule(signals, progress)) for state, rule in HEALTH_RULES]
 
 
 # ====================================================================================================
@@ -2272,7 +2284,7 @@ def close_all_of(draft: Draft, name: str, why: str) -> None:
 def follow_instance(draft: Draft, sighting: Sighting) -> None:
     """Keep the track of one polecat on its present instance; a new one starts from nothing."""
     seen = draft.seen
-    track = draft.memory.polecats.get(sighting.name, Track(reset_at=seen.now))
+    track = draft.memory.polecats.get(sighting.name) or Track(reset_at=seen.now)
     pane = sighting.pane
     if pane is not None and instance_of(pane) != track.instance:
         if track.instance:
@@ -3265,14 +3277,14 @@ def _forget_gone(draft: Draft) -> None:
 
 def _why_blind(seen: Observation) -> str:
     for port in ("tmux", "git"):
-        sight = seen.ports.get(port, Port())
-        if sight.state == UNKNOWN:
+        sight = seen.ports.get(port)
+        if sight is not None and sight.state == UNKNOWN:
             return f"{port} could not be asked: {sight.reason}"
     return ""
 
 
-def _gather_signals(draft: Draft, name: str, statuses: dict) -> Signals:
-    """Return what the rules of one polecat look at; statuses of the issues by id."""
+def _gather_signals(draft: Draft, name: str, statuses: dict, trouble: str) -> Signals:
+    """Return what the rules of one polecat look at; statuses of the issues by id, trouble as of _why_blind."""
     seen, sighting = draft.seen, draft.seen.sightings[name]
     issue, idle = find_assignment(sighting, draft.claims.get(name), statuses)
     return Signals(
@@ -3286,16 +3298,16 @@ def _gather_signals(draft: Draft, name: str, statuses: dict) -> Signals:
         idle=idle,
         issue=issue,
         person=seen.person,
-        trouble=_why_blind(seen),
+        trouble=trouble,
     )
 
 
 def _judge_all(draft: Draft) -> None:
     seen = draft.seen
-    statuses = {issue.id: issue.status for issue in seen.issues or ()}
+    statuses, trouble = {issue.id: issue.status for issue in seen.issues or ()}, _why_blind(seen)
     for name in sorted(seen.sightings):
         follow_instance(draft, seen.sightings[name])
-        verdict = judge_health(_gather_signals(draft, name, statuses))
+        verdict = judge_health(_gather_signals(draft, name, statuses, trouble))
         draft.verdicts[name] = verdict
         note_state(draft, verdict)
         note_look(draft, verdict)
@@ -3449,12 +3461,17 @@ def attach_command(session: str, config: Config) -> str:
     return f"tmux {socket}attach -t {shell_word('=' + session)}"
 
 
-def report_polecat(name: str, seen: Observation, decision: Decision, config: Config) -> dict:
-    """Return one worker as data, with what comes next for it and when."""
+def _list_told(memory: Memory) -> dict:
+    """Return of whom a person was told, and when last."""
+    matters = sorted(memory.escalations.values(), key=lambda matter: matter.opened_at)
+    return {matter.name: matter.opened_at for matter in matters}
+
+
+def report_polecat(name: str, seen: Observation, decision: Decision, config: Config, told: dict) -> dict:
+    """Return one worker as data, with what comes next for it and when; told as of _list_told."""
     verdict, sighting = decision.verdicts[name], seen.sightings[name]
     track = decision.memory.polecats[name]
     request = decision.memory.requests.get(name)
-    told = [matter.opened_at for matter in decision.memory.escalations.values() if matter.name == name]
     pane = sighting.pane
     return {
         "name": name,
@@ -3468,11 +3485,50 @@ def report_polecat(name: str, seen: Observation, decision: Decision, config: Con
         "progress_at": rfc3339(verdict.progress_at) or None,
         "nudged_at": rfc3339(track.nudged_at) or None,
         "nudge_result": track.nudge_result or None,
-        "escalated_at": rfc3339(max(told, default=0.0)) or None,
+        "escalated_at": rfc3339(told.get(name, 0.0)) or None,
         "screen": {"line": track.screen, "at": rfc3339(track.screen_at)} if track.screen_at else None,
         "blockers": report_blockers(request.blockers) if request else [],
         "next": report_next(verdict, seen, decision.memory, config),
     }
+
+
+def report_polecats(seen: Observation, decision: Decision, config: Config) -> list:
+    """Return every worker as data, by name."""
+    told = _list_told(decision.memory)
+    return [report_polecat(name, seen, decision, config, told) for name in sorted(decision.verdicts)]
+
+
+# Who is shown first: the states in the order in which they want a person's eye.
+ATTENTION = ("stuck", "dead", "unknown", "busy", "requested", "held", "starting", "working", "idle")
+ROWS_SHOWN = 20  # workers of each kind, calm or not; a screen has 24 lines, and the rest is told by name
+
+
+def wants_eye(polecat: dict) -> bool:
+    """Tell whether a worker wants a person's attention now."""
+    return polecat["state"] in ("stuck", "dead", "unknown", "busy") or bool(polecat["blockers"])
+
+
+def _rank(polecat: dict) -> tuple:
+    refused = polecat["state"] == "requested" and polecat["blockers"]
+    state = "dead" if refused else polecat["state"]
+    rank = ATTENTION.index(state) if state in ATTENTION else -1  # a later version's: it may be anything
+    # Stamps of one form sort as their times do; a worker without one comes last.
+    return rank, not polecat.get("escalated_at"), polecat.get("progress_at") or "never", polecat["name"]
+
+
+def pick_rows(polecats) -> tuple:
+    """Return (the workers that get a row on a screen, who wants attention first; all others)."""
+    ranked = sorted(polecats, key=_rank)
+    ill, calm = [one for one in ranked if wants_eye(one)], [one for one in ranked if not wants_eye(one)]
+    return ill[:ROWS_SHOWN] + calm[:ROWS_SHOWN], ill[ROWS_SHOWN:] + calm[ROWS_SHOWN:]
+
+
+def fold_polecats(polecats) -> dict:
+    """Return state -> names of the workers that get no row of their own."""
+    names = {}
+    for one in polecats:
+        names.setdefault(one["state"], []).append(one["name"])
+    return names
 
 
 def report_queue(draft: Draft) -> dict:
@@ -3506,10 +3562,12 @@ def report_tick(
 ) -> dict:
     """Return the snapshot that `status` shows; stamps as text, ages are counted when it is shown.
 
+    `polecats` are those that get a row, `others` the rest, which a screen tells by state and name, as in `folded`.
     due_at: when the next tick is; expected_by_at: from when on its absence means that the daemon hangs.
     """
     draft = Draft(seen, decision.memory, config)
     draft.verdicts = decision.verdicts
+    shown, others = pick_rows(report_polecats(seen, decision, config))
     return {
         "rig": seen.rig,
         "version": __version__,
@@ -3519,7 +3577,8 @@ def report_tick(
         "paused": seen.paused or None,
         "halted": draft.halted() or None,
         "ports": {name: report_port(name, port, decision.memory) for name, port in sorted(seen.ports.items())},
-        "polecats": [report_polecat(name, seen, decision, config) for name in sorted(decision.verdicts)],
+        "polecats": shown,
+        "folded": fold_polecats(others),
         "strangers": [{"folder": folder, "reason": reason} for folder, reason in seen.strangers],
         "escalations": report_escalations(decision.memory),
         "queue": report_queue(draft),
@@ -3527,6 +3586,7 @@ def report_tick(
         "letters_waiting": len(decision.memory.pending),
         "mails_waiting": seen.mails_waiting,
         "stats": decision.memory.stats,
+        "others": others,
     }
 
 
@@ -3659,7 +3719,7 @@ def explain_polecat(name: str, seen: Observation, decision: Decision, config: Co
 
     blockers: what stands against its retirement now, as Blocker values; history: its events, oldest first.
     """
-    verdict, row = decision.verdicts[name], report_polecat(name, seen, decision, config)
+    verdict, row = decision.verdicts[name], report_polecat(name, seen, decision, config, _list_told(decision.memory))
     draft = Draft(seen, decision.memory, config)
     track = decision.memory.polecats[name]
     return {
@@ -3878,9 +3938,6 @@ COLOURS = {
 }
 
 
-# Who is shown first: the states in the order in which they want a person's eye.
-ATTENTION = ("stuck", "dead", "unknown", "busy", "requested", "held", "starting", "working", "idle")
-ROWS_SHOWN = 20  # workers of each kind, calm or not; a screen has 24 lines, and the rest is told by name
 DETAILS_SHOWN = 5  # workers that are told in full; where more want a person, it is the host
 ALERTS_SHOWN = 5  # open escalations; the rest is a number
 
@@ -3926,19 +3983,6 @@ def paint(text: str, state: str, colour: bool) -> str:
     return f"\x1b[{COLOURS[state]}m{text}\x1b[0m" if colour and state in COLOURS else text
 
 
-def wants_eye(polecat: dict) -> bool:
-    """Tell whether a worker wants a person's attention now."""
-    return polecat["state"] in ("stuck", "dead", "unknown", "busy") or bool(polecat["blockers"])
-
-
-def _rank(polecat: dict) -> tuple:
-    refused = polecat["state"] == "requested" and polecat["blockers"]
-    state = "dead" if refused else polecat["state"]
-    rank = ATTENTION.index(state) if state in ATTENTION else -1  # a later version's: it may be anything
-    # Stamps of one form sort as their times do; a worker without one comes last.
-    return rank, not polecat.get("escalated_at"), polecat.get("progress_at") or "never", polecat["name"]
-
-
 def _say_next(polecat: dict) -> str:
     """Say what comes next for a worker, and when."""
     coming = polecat.get("next") or {}
@@ -3973,23 +4017,13 @@ def _list_details(polecat: dict) -> list:
     return lines
 
 
-def _fold_calm(polecats) -> list:
-    """Return one line for each calm state: so many, and who."""
-    names = {state: [one["name"] for one in polecats if one["state"] == state] for state in ATTENTION}
-    return [f"{len(those)} {state}: {' '.join(those)}" for state, those in names.items() if those]
+def render_polecats(shown, folded: dict, width: int = 0, colour: bool = False, now: float = 0.0) -> str:
+    """Write the table of the workers: a row for each that is shown, with details where it wants attention.
 
-
-def render_polecats(polecats, width: int = 0, colour: bool = False, now: float = 0.0) -> str:
-    """Write the table of the workers: who wants attention first, with details; a crowd of calm ones folded.
-
-    now: where given, the ages of those that get a row are counted here; of a thousand workers most get none.
+    folded: state -> names of those that get none. now: where given, ages are counted here.
     """
-    if not polecats:
+    if not shown:
         return "no polecats\n"
-    ranked = sorted(polecats, key=_rank)
-    ill, calm = [one for one in ranked if wants_eye(one)], [one for one in ranked if not wants_eye(one)]
-    folded = ill[ROWS_SHOWN:] + calm[ROWS_SHOWN:]
-    shown = ill[:ROWS_SHOWN] + calm[:ROWS_SHOWN]
     shown = add_ages(shown, now) if now else shown
     rows = [("NAME", "STATE", "PROGRESS", "ISSUE", "WHY")]
     for one in shown:
@@ -4006,7 +4040,8 @@ def render_polecats(polecats, width: int = 0, colour: bool = False, now: float =
         text += line[:at] + line[at:].replace(one["state"], paint(one["state"], one["state"], colour), 1) + "\n"
         if wants_eye(one) and number < DETAILS_SHOWN:
             text += wrap_lines(_list_details(one), width, " " * at)
-    return text + wrap_lines(_fold_calm(folded), width, "  ")
+    counts = [f"{len(names)} {state}: {' '.join(names)}" for state, names in folded.items()]
+    return text + wrap_lines(counts, width, "  ")
 
 
 def _list_troubles(data: dict) -> list:
@@ -4022,7 +4057,9 @@ def _list_troubles(data: dict) -> list:
             words = " ".join(word for word in (name, port.get("version"), f"degraded{since}") if word)
             lines.append(f"! {words}: {port['reason']}")
     # What a worker's row or a tool's line says already is not said twice.
-    said = {one["name"] for one in data.get("polecats") or ()} | {f"port-{name}" for name in ports}
+    rows, folded = data.get("polecats") or (), data.get("folded") or {}
+    said = {one["name"] for one in rows} | {name for names in folded.values() for name in names}
+    said |= {f"port-{name}" for name in ports}
     told = [one for one in data.get("escalations") or () if not {one["name"], one["cause"]} & said]
     lines += [f"! told {span(one['opened_age_s'])} ago: {one['summary']}" for one in told[:ALERTS_SHOWN]]
     if len(told) > ALERTS_SHOWN:
@@ -4069,7 +4106,7 @@ def render_status(data: dict, width: int = 0, colour: bool = False, now: float =
         polecats = [{**one, "next": None} for one in polecats]  # nothing comes next while nobody acts
     parts = (
         wrap_lines([*_list_head(data), *_list_troubles(data)], width),
-        render_polecats(polecats, width, colour, now),
+        render_polecats(polecats, data.get("folded") or {}, width, colour, now),
         wrap_lines(_list_foot(data), width),
     )
     return "\n".join(part for part in parts if part)
@@ -4084,7 +4121,8 @@ def render_health(data: dict, width: int = 0, colour: bool = False) -> str:
         + (f" - {one['detail']}" if one.get("detail") else "")
         for one in data["actions"]
     ]
-    return render_polecats(data["polecats"], width, colour) + render_lines(lines)
+    shown, others = pick_rows(data["polecats"])
+    return render_polecats(shown, fold_polecats(others), width, colour) + render_lines(lines)
 
 
 def render_explanation(data: dict, width: int = 0) -> str:
@@ -4206,11 +4244,11 @@ UNITS = {"systemd": systemd_unit, "launchd": launchd_unit}
 
 
 # ====================================================================================================
-# room: host — the one gateway to clock, files and children
+# room: children — one outside call: started, fed, read, and ended in time
 # ====================================================================================================
 #
-# Every outside call goes through Host.run, every durable change of a file through the methods below it: a subclass
-# that counts, fails or kills at the n-th of them sees everything there is.
+# Through os.posix_spawnp, not subprocess: what that brings along is 1.2 MiB of a daemon that shall take little more
+# than an idle interpreter, 22 ms of each command that asks a tool, and a tenth of the CPU of a tick.
 
 
 class Ran(Value):
@@ -4240,69 +4278,156 @@ class Ran(Value):
         return clean_line(f"{tool}: exit {self.status}" + (f": {lines[0]}" if lines else ""))
 
 
-def _outlives(child, deadline: float) -> bool:
-    import subprocess
+class Child:
+    """A child of ours, in a session and process group of its own; status is None until it has ended and was asked."""
 
-    try:
-        child.wait(max(0.01, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        return True
-    return False
+    def __init__(self, pid: int) -> None:
+        self.pid, self.status = pid, None
 
+    def poll(self) -> int | None:
+        """Return how it ended, a signal as its negative number; None while it lives."""
+        if self.status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.status = os.waitstatus_to_exitcode(status) if pid else None
+        return self.status
 
-def _talk(child, stdin: bytes, deadline: float, limit_bytes: int, sink=None):
-    """Feed and read a child until both its pipes close; a group member that keeps one open counts as the child."""
-    import selectors
+    def outlives(self, deadline: float) -> bool:
+        """Wait for its end until then, in monotonic seconds; True where it still lives."""
+        pause_s = 0.0005  # a child that has closed its pipes ends within that
+        while self.poll() is None:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                return True
+            time.sleep(min(pause_s, left_s))
+            pause_s = min(2 * pause_s, 0.05)
+        return False
 
-    texts = {child.stdout: [], child.stderr: []}
-    takers = {child.stdout: sink or texts[child.stdout].append, child.stderr: texts[child.stderr].append}
-    size = 0
-    with selectors.DefaultSelector() as selector:
-        for stream in texts:
-            selector.register(stream, selectors.EVENT_READ)
-        if stdin:
-            os.set_blocking(child.stdin.fileno(), False)
-            selector.register(child.stdin, selectors.EVENT_WRITE)
-        failure = ""
-        while selector.get_map() and not failure:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                failure = "timeout"
-                break
-            for key, _ in selector.select(left):
-                stream = key.fileobj
-                if stream is child.stdin:
-                    try:
-                        stdin = stdin[os.write(stream.fileno(), stdin[:65536]) :]
-                    except BrokenPipeError:
-                        stdin = b""
-                    if not stdin:
-                        selector.unregister(stream)
-                        stream.close()
-                    continue
-                piece = os.read(stream.fileno(), 65536)
-                if not piece:
-                    selector.unregister(stream)
-                    continue
-                takers[stream](piece)
-                size += len(piece)
-                if size > limit_bytes:
-                    failure = f"printed more than {limit_bytes} bytes"
-    if not failure and _outlives(child, deadline):
-        failure = "timeout"
-    return b"".join(texts[child.stdout]), b"".join(texts[child.stderr]), failure
+    def end_group(self) -> int:
+        """End its whole process group and return how it ended; a member that ignores TERM is killed, too."""
+        import signal
+
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self.pid, number)  # the number stays reserved while the group has a member
+            except (ProcessLookupError, PermissionError):
+                pass
+            self.outlives(time.monotonic() + KILL_GRACE_S)
+        while self.poll() is None:
+            time.sleep(0.05)  # KILL was sent; only the kernel can keep it now
+        return self.status
 
 
-def _end_group(child) -> None:
-    """End a child's whole process group; a member that ignores TERM is killed although the leader went."""
+def start_child(argv, env: dict, files, cwd: str = "/", keep_fds=()) -> Child:
+    """Start a child: files are the descriptors of its three standard files, None for /dev/null; keep_fds stay open.
+
+    Raises:
+        OSError: it cannot be started; its filename is cwd or the tool.
+    """
     import signal
 
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    null = (os.POSIX_SPAWN_OPEN, os.devnull, os.O_RDWR, 0)
+    actions = [
+        (os.POSIX_SPAWN_DUP2, fd, number) if fd is not None else (null[0], number, *null[1:])
+        for number, fd in enumerate(files)
+    ]
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # a caller's: the kernel would forget how children end
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # There is no word for a child's folder: we go there ourselves. O_PATH, for we may stand where we may not read.
+    here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
+    try:
+        os.chdir(cwd)
+        for fd in keep_fds:
+            os.set_inheritable(fd, True)
+        ignored = (signal.SIGPIPE, signal.SIGXFSZ)  # by Python, for itself
+        return Child(os.posix_spawnp(argv[0], argv, env, file_actions=actions, setsid=True, setsigdef=ignored))
+    finally:
+        for fd in keep_fds:
+            os.set_inheritable(fd, False)
+        os.fchdir(here)
+        os.close(here)
+
+
+def _talk(pipes: dict, stdin: bytes, takers: dict, deadline: float, limit_bytes: float) -> str:
+    """Feed and read a child until both its pipes close, and return "" or why that was given up.
+
+    pipes: our ends by what they are, each closed and taken out when it is done with; takers: what gets the pieces of
+    each. A member of the child's group that keeps a pipe open counts as the child.
+    """
+    import select
+
+    poll, size = select.poll(), 0
+    for name, fd in pipes.items():
+        poll.register(fd, select.POLLOUT if name == "stdin" else select.POLLIN)
+    names = {fd: name for name, fd in pipes.items()}
+    while pipes:
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            return "timeout"
+        for fd, _ in poll.poll(1000 * left_s + 1):
+            name = names[fd]
+            if name == "stdin":
+                try:
+                    stdin = stdin[os.write(fd, stdin[:65536]) :]
+                except BrokenPipeError:
+                    stdin = b""
+                done = not stdin
+            else:
+                piece = os.read(fd, 65536)
+                done = not piece
+                if piece:
+                    takers[name](piece)
+                size += len(piece)
+            if done:
+                poll.unregister(fd)
+                os.close(pipes.pop(name))
+            if size > limit_bytes:
+                return f"printed more than {limit_bytes} bytes"
+    return ""
+
+
+def run_child(argv, env: dict, cwd: str, timeout_s: float, stdin: bytes, limit_bytes: float, keep_fds, sink) -> Ran:
+    """Run one child to its end and return how it went; see Host.run."""
+    ours, theirs = {}, [None, None, None]
+    deadline = time.monotonic() + timeout_s
+    try:
         try:
-            os.killpg(child.pid, number)  # the number stays reserved while the group has a member
-        except (ProcessLookupError, PermissionError):
-            pass
-        _outlives(child, time.monotonic() + KILL_GRACE_S)
+            for number, name in enumerate(("stdin", "stdout", "stderr")):
+                if name != "stdin":
+                    ours[name], theirs[number] = os.pipe()
+                elif stdin:
+                    theirs[number], ours[name] = os.pipe()
+                    os.set_blocking(ours[name], False)
+            child = start_child(argv, env, theirs, cwd, keep_fds)
+        except FileNotFoundError as error:
+            return Ran(argv=argv, status=None, out=b"", err=b"", failure=f"{error.filename} is missing")
+        except OSError as error:
+            return Ran(argv=argv, status=None, out=b"", err=b"", failure=f"cannot be run: {error.strerror}")
+        finally:
+            for fd in theirs:
+                if fd is not None:
+                    os.close(fd)
+        out, err = [], []
+        try:
+            failure = _talk(ours, stdin, {"stdout": sink or out.append, "stderr": err.append}, deadline, limit_bytes)
+            if not failure and child.outlives(deadline):
+                failure = "timeout"
+        except BaseException:  # an interrupt: what we started must not go on without us
+            child.end_group()
+            raise
+    finally:
+        for fd in ours.values():
+            os.close(fd)
+    status = child.end_group() if failure else child.status
+    failure = f"no answer within {timeout_s:g} s" if failure == "timeout" else failure
+    return Ran(argv=argv, status=status, out=b"".join(out), err=b"".join(err), failure=failure)
+
+
+# ====================================================================================================
+# room: host — the one gateway to clock, files and children
+# ====================================================================================================
+#
+# Every outside call goes through Host.run, every durable change of a file through the methods below it: a subclass
+# that counts, fails or kills at the n-th of them sees everything there is.
 
 
 class Host:
@@ -4342,42 +4467,25 @@ class Host:
         or prints more than limit_bytes. keep_fds stay open in it. sink is called with each piece of standard output
         instead of keeping it, however much that is.
         """
-        import subprocess
-
-        argv = tuple(argv)
-        try:
-            child = subprocess.Popen(
-                argv,
-                cwd=cwd,
-                env=self.environment(env),
-                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                pass_fds=tuple(keep_fds),
-            )
-        except FileNotFoundError as error:
-            missing = error.filename if error.filename == cwd else argv[0]
-            return Ran(argv=argv, status=None, out=b"", err=b"", failure=f"{missing} is missing")
-        except OSError as error:
-            return Ran(argv=argv, status=None, out=b"", err=b"", failure=f"cannot be run: {error.strerror}")
-        try:
-            limit_bytes = limit_bytes if sink is None else float("inf")
-            out, err, failure = _talk(child, stdin, time.monotonic() + timeout_s, limit_bytes, sink)
-        except BaseException:  # an interrupt: what we started must not go on without us
-            _end_group(child)
-            raise
-        finally:
-            for stream in (child.stdin, child.stdout, child.stderr):
-                if stream is not None:
-                    stream.close()
-        if failure == "timeout":
-            failure = f"no answer within {timeout_s:g} s"
-        if failure:
-            _end_group(child)
-        return Ran(argv=argv, status=child.wait(), out=out, err=err, failure=failure)
+        limit_bytes = limit_bytes if sink is None else float("inf")
+        return run_child(tuple(argv), self.environment(env), cwd, timeout_s, stdin, limit_bytes, keep_fds, sink)
 
     # -- files ---------------------------------------------------------------------------------------
+
+    def look(self, path: str) -> os.stat_result | None:
+        """Return the stat of what stands at a path, of a link its own; None where nothing can be seen."""
+        try:
+            return os.lstat(path)
+        except (OSError, ValueError):
+            return None
+
+    def peek(self, path: str) -> os.stat_result | None:
+        """Look at what changes only together with something that is looked at: a Shelf need not heed it."""
+        return self.look(path)
+
+    def resolve(self, path: str) -> str:
+        """Return a path without symbolic links."""
+        return os.path.realpath(path)
 
     def read(self, path: str, limit_bytes: int = OUTPUT_LIMIT_BYTES) -> bytes | None:
         """Return a regular file's content, None where there is none.
@@ -5209,14 +5317,23 @@ class Store:
             return
         try:
             # In ASCII: a branch whose name is no UTF-8 once made the whole file unreadable, and `status` blind.
-            text = json.dumps(view, separators=(",", ":"))  # a thousand workers are a tenth less to read
+            # `others` on a line of their own, the last: who wants no more than a screen reads a thousand workers less.
+            head = {key: value for key, value in view.items() if key != "others"}
+            lines = [json.dumps(part, separators=(",", ":")) for part in (head, view.get("others", []))]
+            text = f'{lines[0][:-1]}\n,"others":{lines[1]}}}\n'
             self.host.write(self.path(VIEW_FILE), text.encode(), durable=False)
         except OSError as error:
             self.log(f"{VIEW_FILE}: {error.strerror}")
 
-    def read_view(self) -> dict:
-        """Return the latest snapshot, {} if there is none."""
-        return read_object(self.host, self.path(VIEW_FILE))
+    def read_view(self, whole: bool = False) -> dict:
+        """Return the latest snapshot, {} if there is none; `others` only where the whole is asked for."""
+        try:
+            content = self.host.read(self.path(VIEW_FILE), VIEW_LIMIT_BYTES) or b"{}"
+            head, more, _ = content.partition(b"\n,")
+            view = json.loads(head + b"}" if more and not whole else content)
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return view if isinstance(view, dict) else {}
 
 
 # ====================================================================================================
@@ -5318,14 +5435,9 @@ class Git:
         return ran.out
 
 
-def _newest(folder: str, names) -> float:
-    newest = 0.0
-    for name in names:
-        try:
-            newest = max(newest, os.lstat(f"{folder}/{name}").st_mtime)
-        except OSError:
-            continue
-    return newest
+def _newest(look, folder: str, names) -> float:
+    looks = [look(f"{folder}/{name}") for name in names]
+    return max((seen.st_mtime for seen in looks if seen is not None), default=0.0)
 
 
 def _read_admin(files, path: str, admin: str) -> dict:
@@ -5338,9 +5450,9 @@ def _read_admin(files, path: str, admin: str) -> dict:
         branch = head or ""
     except OSError as error:
         trouble = f"its HEAD cannot be read: {error.strerror}"
-    record, record_at = {}, _newest(path, (".beads/issues.jsonl",))
+    record, record_at = {}, _newest(files.look, path, (".beads/issues.jsonl",))
     for folder in STATE_FOLDERS:
-        written_at = _newest(path, (f"{folder}/state.json",))
+        written_at = _newest(files.look, path, (f"{folder}/state.json",))
         if written_at and not record:
             record = read_object(files, f"{path}/{folder}/state.json")
         record_at = max(record_at, written_at)
@@ -5348,8 +5460,8 @@ def _read_admin(files, path: str, admin: str) -> dict:
         "branch": branch,
         "trouble": trouble,
         "record": record,
-        "born_at": _newest(admin, ("commondir",)),
-        "git_at": _newest(admin, ("index", "HEAD", "logs/HEAD")),
+        "born_at": _newest(files.peek, admin, ("commondir",)),  # git writes it once, with gitdir
+        "git_at": _newest(files.look, admin, ("index", "HEAD", "logs/HEAD")),
         "record_at": record_at,
     }
 
@@ -5357,24 +5469,28 @@ def _read_admin(files, path: str, admin: str) -> dict:
 # ---- read from files, without a git process --------------------------------------------------------
 
 
+def _is_link(files, path: str) -> bool:
+    about = files.peek(path)  # a folder: the files in it are looked at
+    return about is not None and stat.S_ISLNK(about.st_mode)
+
+
 def read_worktree(rig: Rig, name: str, files=None) -> Worktree | str | None:
     """Return the polecat of a name, None where nothing is there, or in words why what is there is none.
 
-    Only files are read: a tick may look at a thousand of them, and hands over what it read before as a Shelf.
+    Only files are read, and only through `files`, a Host or a Shelf: a tick may look at a thousand worktrees.
     """
     files = files or Host()
     top = f"{rig.polecats}/{name}"
     if not is_polecat_name(name):
         return "its name is no polecat's"
-    try:
-        about = os.lstat(top)
-    except OSError:
+    about = files.look(top)
+    if about is None:
         return None
-    if stat.S_ISLNK(about.st_mode) or not stat.S_ISDIR(about.st_mode):
+    if not stat.S_ISDIR(about.st_mode):
         return "it is a symbolic link" if stat.S_ISLNK(about.st_mode) else "it is no folder"
-    path = top if os.path.lexists(f"{top}/.git") else os.path.join(top, rig.name)
+    path = top if files.look(f"{top}/.git") is not None else os.path.join(top, rig.name)
     try:
-        if path != top and os.path.islink(path):
+        if path != top and _is_link(files, path):
             return "it is a symbolic link"
         admin = parse_gitfile(files.read(f"{path}/.git", 65536) or b"")
         if admin is None:
@@ -5382,17 +5498,18 @@ def read_worktree(rig: Rig, name: str, files=None) -> Worktree | str | None:
         admin = os.path.normpath(os.path.join(path, admin))
         back = parse_gitfile(files.read(os.path.join(admin, "gitdir"), 65536) or b"")
     except OSError as error:
-        if os.path.isdir(os.path.join(path, ".git")):
+        about = files.look(f"{path}/.git")
+        if about is not None and stat.S_ISDIR(about.st_mode):
             return "it is a repository of its own, no linked worktree"
         return f"its .git cannot be read: {error.strerror}"
     entries = f"{rig.common}/worktrees"
     # Resolving paths is half of what a tick of a thousand workers costs; git writes them resolved.
-    if os.path.dirname(admin) != entries or os.path.islink(admin) or os.path.islink(entries):
-        admin = os.path.realpath(admin)
+    if os.path.dirname(admin) != entries or _is_link(files, admin) or _is_link(files, entries):
+        admin = files.resolve(admin)
     if os.path.dirname(admin) != entries:
         return "it is no worktree of this rig's repository"
     ours = f"{path}/.git"
-    if back is None or (back != ours and os.path.realpath(os.path.join(admin, back)) != os.path.realpath(ours)):
+    if back is None or (back != ours and files.resolve(os.path.join(admin, back)) != files.resolve(ours)):
         return "its repository does not know it under this path (`git worktree repair` mends that)"
     return Worktree(name=name, path=path, admin=admin, **_read_admin(files, path, admin))
 
@@ -5411,7 +5528,7 @@ def changed_files(git: Git, tree: Worktree) -> tuple:
         paths = [path for _, path in parse_status(out)]
     except ValueError as error:
         raise ToolError(str(error)) from None
-    return paths, _newest(tree.path, paths)
+    return paths, _newest(git.host.look, tree.path, paths)
 
 
 def list_refs(git: Git, prefix: str, tree: Worktree | None = None) -> list:
@@ -7429,24 +7546,19 @@ def start_agent(tools: Tools, name: str, issue: str, title: str, path: str) -> s
 
 def start_spawn_child(store: Store, order: dict):
     """Start the child that carries out a spawn order; return it, or in words why it could not be started."""
-    import subprocess
-
     fd = take_lock(store.path(SPAWN_LOCK_FILE))
     if fd is None:
         return "another spawn still runs"
     try:
         store.host.remove(store.path(SPAWN_FILE))
-        child = subprocess.Popen(
-            call_ourselves("_spawn", str(fd)),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            pass_fds=(fd,),
-            start_new_session=True,
-        )
-        child.stdin.write(json.dumps(order).encode())
-        child.stdin.close()
+        read_fd, write_fd = os.pipe()
+        try:
+            child = start_child(call_ourselves("_spawn", str(fd)), os.environ, (read_fd, None, None), keep_fds=(fd,))
+            with open(write_fd, "wb", closefd=False) as file:
+                file.write(json.dumps(order).encode())
+        finally:
+            os.close(read_fd)
+            os.close(write_fd)
     except OSError as error:
         return f"the spawn child could not be started: {error.strerror}"
     finally:
@@ -7569,33 +7681,66 @@ def read_spawn(store: Store) -> SpawnSight | None:
 RACY_S = 2.0  # a file changed so lately may change again within one step of its clock, and look the same (as for git)
 
 
-class Shelf:
-    """What was read of files that seldom change; each is read again as soon as its stat differs.
+def _mark(seen: os.stat_result | None) -> tuple | None:
+    """Return what differs as soon as a file was changed; of a folder, whose times change with each file, what it is."""
+    if seen is None:
+        return None
+    if stat.S_ISDIR(seen.st_mode):
+        return seen.st_dev, seen.st_ino, seen.st_mode
+    return seen.st_dev, seen.st_ino, seen.st_mode, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
 
-    A tick asks three files of each of a thousand worktrees, and a look at a stat costs a quarter of opening one.
+
+class Shelf:
+    """What was made of files that seldom change, made anew as soon as one of them looks different.
+
+    Of a thousand worktrees most stand still between two ticks; nine looks at stats cost half of reading one anew.
     """
 
     def __init__(self, host: Host) -> None:
         self.host, self.now = host, 0.0
-        self.before, self.current = {}, {}
+        self.before, self.current = {}, {}  # name -> (what was made, the mark of each path it was made of)
+        self.asked, self.settled = {}, True  # of what is being made
 
     def turn(self, now: float) -> None:
         """Begin a look: what the last one did not ask for is forgotten."""
         self.now, self.before, self.current = now, self.current, {}
 
+    def make(self, name: str, maker, *words):
+        """Return maker(*words, self), or what it returned in the last look where nothing it looked at has changed."""
+        value, asked = self.before.get(name, (None, None))
+        if asked is None or asked != {path: _mark(self.host.look(path)) for path in asked}:
+            self.asked, self.settled = {}, True
+            value = maker(*words, self)
+            asked = self.asked if self.settled else None
+        if asked is not None:
+            self.current[name] = value, asked
+        return value
+
+    def look(self, path: str) -> os.stat_result | None:
+        """Look as Host.look does; the first look counts, so that what changes between two is seen in the next tick."""
+        seen = self.host.look(path)
+        self.asked.setdefault(path, _mark(seen))
+        return seen
+
+    def peek(self, path: str) -> os.stat_result | None:
+        """Look without a mark: what this is about changes only together with what has one."""
+        return self.host.look(path)
+
     def read(self, path: str, limit_bytes: int = OUTPUT_LIMIT_BYTES) -> bytes | None:
         """Return a file's content as Host.read does, and raise what that raises."""
+        seen = self.look(path)
+        if seen is not None and (stat.S_ISLNK(seen.st_mode) or seen.st_ctime >= self.now - RACY_S):
+            self.settled = False
         try:
-            seen = os.stat(path)
-        except FileNotFoundError:
-            return None
-        mark = (seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
-        kept = self.before.get(path)
-        if kept is None or kept[0] != mark:
-            kept = (mark, self.host.read(path, limit_bytes))
-        if seen.st_ctime < self.now - RACY_S:
-            self.current[path] = kept
-        return kept[1]
+            return self.host.read(path, limit_bytes)
+        except OSError:  # too many open files, say: that has an end of which no stat tells
+            self.settled = False
+            raise
+
+    def resolve(self, path: str) -> str:
+        """Resolve as Host.resolve does; the links on the way leave no mark."""
+        self.settled = False
+        return self.host.resolve(path)
 
 
 class Station:
@@ -7646,12 +7791,12 @@ def _ask_version(station: Station, tool: str, argv) -> Port:
     return Port(version=version)
 
 
-def list_worktrees(rig: Rig, files=None) -> tuple:
-    """Return (worktrees, (folder, reason) of what is none, why the folder cannot be read); files is a Shelf."""
+def list_worktrees(rig: Rig, shelf: Shelf) -> tuple:
+    """Return (worktrees, (folder, reason) of what is none, why the folder cannot be read)."""
     if not os.path.realpath(rig.polecats).startswith(rig.path + os.sep):
         return (), (), f"{rig.polecats}: leads out of the rig; move what it names into the rig"
     try:
-        names = sorted(entry.name for entry in os.scandir(rig.polecats))
+        names = sorted(os.listdir(rig.polecats))
     except FileNotFoundError:
         return (), (), ""
     except OSError as error:
@@ -7660,7 +7805,7 @@ def list_worktrees(rig: Rig, files=None) -> tuple:
     for name in names:
         if name.startswith("."):
             continue
-        found = read_worktree(rig, name, files)
+        found = shelf.make(name, read_worktree, rig, name)
         if isinstance(found, Worktree):
             worktrees.append(found)
         elif found is not None:
@@ -7676,7 +7821,7 @@ def _sight(station: Station, tree: Worktree, panes, memory: Memory) -> Sighting:
     own, trouble = find_session(station.rig, station.config, tree.name, panes)
     if trouble:
         return Sighting(name=tree.name, worktree=tree.but(trouble=trouble))
-    track = memory.polecats.get(tree.name, Track())
+    track = memory.polecats.get(tree.name) or Track()
     if not own:
         lives = is_same_process(host, track.pane_pid, track.pane_start) is True
         return Sighting(name=tree.name, worktree=tree, session=ABSENT, process_lives=lives)
@@ -8389,7 +8534,7 @@ class Loop:
     def _show_busy(self, action: Action | None) -> None:
         """Say before an action that takes long that it does, so that `status` does not call it hanging."""
         if isinstance(action, (Retire, EndSpawn, SweepTrash)):
-            view = self.station.store.read_view()
+            view = self.station.store.read_view(whole=True)
             expected_by_at = self.station.host.now() + LONG_ACTION_TIMEOUTS * self.station.config.tool_timeout
             self.station.store.write_view({**view, "expected_by_at": rfc3339(expected_by_at)})
             self.notify("WATCHDOG=1")
@@ -9085,8 +9230,8 @@ def cmd_health(desk: Desk, words) -> Answer:
         raise WitnessError(
             f"no polecat {clean_line(missing[0], 60)} in {desk.rig.polecats}", "`witness status` lists them"
         )
-    view = report_tick(seen, decision, station.config)
-    polecats = [one for one in view["polecats"] if not words.names or one["name"] in words.names]
+    polecats = report_polecats(seen, decision, station.config)
+    polecats = [one for one in polecats if not words.names or one["name"] in words.names]
     rows = [
         {**one, "done": outcome.ok, "detail": outcome.detail}
         for one, outcome in zip(report_actions([action for action, _ in done]), [outcome for _, outcome in done])
@@ -9550,10 +9695,12 @@ def _show_status(desk: Desk, sight: DaemonSight, view: dict, words) -> tuple:
         },
         now,
     )
-    polecats = {key: view[key] for key in ("polecats",) if key in view}
+    if words.json and "polecats" in view:
+        polecats = sorted((*view["polecats"], *view.get("others", ())), key=lambda one: one["name"])
+        data.update(polecats=add_ages(polecats, now))
     if words.json:
-        return {**data, **add_ages(polecats, now)}, ""
-    data.update(polecats)
+        return data, ""
+    data.update({key: view[key] for key in ("polecats", "folded") if key in view})
     return data, render_status(data, words.width, words.colour, now)
 
 
@@ -9561,7 +9708,7 @@ def look_at_daemon(desk: Desk, words) -> Answer:
     """Return what `status` says now."""
     sight = see_daemon(desk.store)
     try:
-        data, text = _show_status(desk, sight, desk.store.read_view(), words)
+        data, text = _show_status(desk, sight, desk.store.read_view(whole=words.json), words)
     except (KeyError, ValueError, TypeError, AttributeError):
         # The archive was replaced under a daemon of another version.
         data, text = _show_status(desk, sight, {}, words)
@@ -10273,24 +10420,31 @@ def read_words(argv):
 
 def called_as() -> str:
     """Return how others call us, as a shell word: the archive or script that was run, else interpreter and module."""
-    import shlex
-
     path = os.path.abspath(sys.argv[0])
     if os.path.isfile(path) and os.access(path, os.X_OK):
-        return shlex.quote(path)
-    return f"{shlex.quote(sys.executable)} {shlex.quote(os.path.abspath(__file__))}"
+        return shell_word(path)
+    return f"{shell_word(sys.executable)} {shell_word(os.path.abspath(__file__))}"
 
 
-def mend_standard_files() -> None:
-    """Make sure that the three standard files are there, and print whatever can be printed.
+def mend_files() -> None:
+    """Make sure that the three standard files are there, that no child gets another, and that all can be printed.
 
     Where the caller closed one, the next file opened got its number: once the daemon's own lock, which the daemon
-    then replaced by its log.
+    then replaced by its log. What the caller left open beside them would stay open in a tmux server for its life.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             # It gets the lowest free number, which is its own.
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - for good
+    try:
+        numbers = [int(name) for name in os.listdir("/dev/fd")]
+    except OSError:
+        numbers = list(range(3, 256))
+    for fd in numbers:
+        try:
+            os.set_inheritable(fd, fd <= 2)
+        except OSError:
+            continue  # not open, as the one that listed them
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a title need not fit the terminal's encoding
 
@@ -10354,7 +10508,7 @@ def main(argv=None, host: Host | None = None) -> int:
     """Run one command and return its exit status; every expected failure becomes one line here."""
     argv = list(sys.argv[1:] if argv is None else argv)
     host = host or Host()
-    mend_standard_files()
+    mend_files()
     name = argv[0] if argv and argv[0] in COMMANDS else ""
     try:
         if argv and argv[0] in ("_daemon", "_spawn"):

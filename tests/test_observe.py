@@ -145,41 +145,132 @@ def replace(path):
     os.replace(other, path)
 
 
+def read_both(path, shelf):
+    """Make something of two looks, as the reading of a worktree does."""
+    seen = shelf.look(str(path))
+    return shelf.read(str(path)), seen is not None and seen.st_mtime_ns
+
+
 @pytest.mark.parametrize(
     ("change", "content"), [(rewrite_in_place, b"two"), (replace, b"two"), (Path.unlink, None), (None, b"one")]
 )
-def test_file_is_read_again_after_any_change_and_only_then(tmp, change, content):
+def test_it_is_made_anew_after_any_change_of_a_file_and_only_then(tmp, change, content):
     host, path = CountingHost(), tmp / "HEAD"
     shelf = w.Shelf(host)
     path.write_text("one")
     for _ in range(3):
         shelf.turn(time.time() + 60)
-        assert shelf.read(str(path)) == b"one"
+        assert shelf.make("a", read_both, path)[0] == b"one"
     assert host.reads == 1
     time.sleep(0.05)  # longer than a step of the file system's clock
     if change is not None:
         change(path)
+    for _ in range(2):
+        shelf.turn(time.time() + 60)
+        assert shelf.make("a", read_both, path)[0] == content
+    assert host.reads == (1 if change is None else 2)
+
+
+def test_a_file_that_comes_into_being_is_seen(tmp):
+    path, shelf = tmp / "HEAD", w.Shelf(w.Host())
     shelf.turn(time.time() + 60)
-    assert shelf.read(str(path)) == content
-    assert host.reads == (2 if content == b"two" else 1)
+    assert shelf.make("a", read_both, path) == (None, False)
+    path.write_text("one")
+    shelf.turn(time.time() + 60)
+    assert shelf.make("a", read_both, path) == (b"one", path.stat().st_mtime_ns)
 
 
-def test_file_changed_just_now_is_not_taken_from_the_shelf(tmp, monkeypatch):
+def test_a_change_between_two_looks_of_one_making_is_seen_in_the_next(tmp):
+    path, shelf = tmp / "HEAD", w.Shelf(w.Host())
+    path.write_text("one")
+
+    def slow(shelf):
+        before = shelf.look(str(path)).st_size
+        if before == 3:
+            path.write_text("three")
+        return before, shelf.look(str(path)).st_size
+
+    for answer in ((3, 5), (5, 5)):
+        shelf.turn(time.time() + 60)
+        assert shelf.make("a", slow) == answer
+
+
+def test_a_link_is_followed_anew_each_time(tmp):
+    (tmp / "real").write_text("one")
+    (tmp / "HEAD").symlink_to("real")
+    shelf = w.Shelf(w.Host())
+    for content in (b"one", b"two"):
+        shelf.turn(time.time() + 60)
+        assert shelf.make("a", read_both, tmp / "HEAD")[0] == content
+        rewrite_in_place(tmp / "real")
+
+
+def test_a_read_that_failed_is_no_answer_to_keep(tmp, monkeypatch):
+    """Too many open files: an end of which no stat of the file tells."""
+    path, shelf = tmp / "HEAD", w.Shelf(w.Host())
+    path.write_text("one")
+
+    def tell(shelf):
+        try:
+            return shelf.read(str(path))
+        except OSError as error:
+            return error.strerror
+
+    with monkeypatch.context() as patch:
+        patch.setattr(w.Host, "read", lambda *_: (_ for _ in ()).throw(OSError(24, "Too many open files")))
+        shelf.turn(time.time() + 60)
+        assert shelf.make("a", tell) == "Too many open files"
+    shelf.turn(time.time() + 60)
+    assert shelf.make("a", tell) == b"one"
+
+
+def test_what_a_resolved_path_led_to_is_not_kept(tmp):
+    (tmp / "a").mkdir()
+    (tmp / "b").mkdir()
+    (tmp / "link").symlink_to("a")
+    shelf = w.Shelf(w.Host())
+    for name in ("a", "b"):
+        shelf.turn(time.time() + 60)
+        assert shelf.make("x", lambda path, files: files.resolve(path), str(tmp / "link")) == str(tmp / name)
+        (tmp / "link").unlink()
+        (tmp / "link").symlink_to("b")
+
+
+def test_file_changed_just_now_is_read_again(tmp):
     """Two changes within one step of the file system's clock look alike to stat; here a step is a second."""
-    path, shelf, real = tmp / "HEAD", w.Shelf(w.Host()), os.stat
 
-    def stat(path):
-        seen = real(path)
-        second = int(seen.st_ctime)
-        times = {"st_mtime_ns": second * 10**9, "st_ctime_ns": second * 10**9, "st_ctime": float(second)}
-        return SimpleNamespace(st_dev=seen.st_dev, st_ino=seen.st_ino, st_size=seen.st_size, **times)
+    class CoarseHost(w.Host):
+        def look(self, path):
+            seen = os.stat(path)
+            second = int(seen.st_ctime)
+            times = {"st_mtime_ns": second * 10**9, "st_ctime_ns": second * 10**9, "st_ctime": float(second)}
+            about = {"st_dev": seen.st_dev, "st_ino": seen.st_ino, "st_size": seen.st_size, "st_mode": seen.st_mode}
+            return SimpleNamespace(**about, **times)
 
+    path, shelf = tmp / "HEAD", w.Shelf(CoarseHost())
     for number in range(50):
         path.write_text(f"{number:03}")
         shelf.turn(time.time())
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "stat", stat)
-            assert shelf.read(str(path)) == f"{number:03}".encode()
+        assert shelf.make("a", read_both, path)[0] == f"{number:03}".encode()
+
+
+def test_a_folder_is_made_anew_when_it_is_another_and_not_for_each_file_in_it(tmp):
+    made, shelf = [], w.Shelf(w.Host())
+
+    def count(files):
+        made.append(files.look(str(tmp / "tree")))
+
+    def look(change=None):
+        if change is not None:
+            change()
+        shelf.turn(time.time() + 60)
+        shelf.make("a", count)
+        return len(made)
+
+    (tmp / "tree").mkdir()
+    assert [look(), look((tmp / "tree" / "file").touch), look((tmp / "tree" / "file").unlink)] == [1, 1, 1]
+    os.rename(tmp / "tree", tmp / "old")
+    assert [look(), look((tmp / "tree").mkdir), look()] == [2, 3, 3]
 
 
 def test_what_a_look_did_not_ask_for_is_forgotten(tmp):
@@ -188,7 +279,7 @@ def test_what_a_look_did_not_ask_for_is_forgotten(tmp):
         path = tmp / f"{number}"
         path.write_text("one")
         shelf.turn(time.time() + 60)
-        shelf.read(str(path))
+        shelf.make(f"{number}", read_both, path)
     assert len(shelf.before) + len(shelf.current) == 2
 
 
@@ -202,6 +293,47 @@ def test_shelf_fails_as_a_read_does(tmp):
                 reader.read(str(tmp / name))
             told.append(type(caught.value))
         assert told[0] is told[1]
+
+
+CHANGES = {
+    "another branch": lambda tree, admin: (admin / "HEAD").write_text("ref: refs/heads/other\n"),
+    "a detached HEAD": lambda tree, admin: (admin / "HEAD").write_text("1" * 40 + "\n"),
+    "no HEAD": lambda tree, admin: (admin / "HEAD").unlink(),
+    "a new index": lambda tree, admin: os.utime(admin / "index"),
+    "a commit": lambda tree, admin: (admin / "logs" / "HEAD").write_text("x\n"),
+    "a record": lambda tree, admin: write_record(tree / ".gastown"),
+    "a record of the other kind": lambda tree, admin: write_record(tree / ".runtime"),
+    "an issue": lambda tree, admin: (tree / ".beads").mkdir() or (tree / ".beads" / "issues.jsonl").write_text(""),
+    "no .git": lambda tree, admin: (tree / ".git").unlink(),
+    "another .git": lambda tree, admin: (tree / ".git").write_text("gitdir: /nowhere\n"),
+    "another gitdir": lambda tree, admin: (admin / "gitdir").write_text("/nowhere\n"),
+    "no admin folder": lambda tree, admin: os.rename(admin, admin.with_name("gone")),
+    "no worktree": lambda tree, admin: os.rename(tree, tree.with_name(".gone")),
+    "a link": lambda tree, admin: os.rename(tree, tree.with_name(".gone")) or tree.symlink_to(".gone"),
+    "one made anew": lambda tree, admin: os.rename(tree, tree.with_name(".gone")) or tree.mkdir(),
+}
+
+
+def write_record(folder):
+    folder.mkdir()
+    (folder / "state.json").write_text('{"state": "idle"}')
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_worktree_from_the_shelf_is_what_its_files_say(rig, station, change):
+    rig.add_polecat("alpha")
+    path = rig.path / "polecats" / "alpha"
+    admin = Path((path / ".git").read_text().split(": ", 1)[1].strip())
+    shelf = w.Shelf(w.Host())
+    for _ in range(2):
+        shelf.turn(time.time() + 60)
+        before = shelf.make("alpha", w.read_worktree, station.rig, "alpha")
+    assert before == w.read_worktree(station.rig, "alpha")
+    time.sleep(0.05)
+    CHANGES[change](path, admin)
+    shelf.turn(time.time() + 60)
+    after = shelf.make("alpha", w.read_worktree, station.rig, "alpha")
+    assert after == w.read_worktree(station.rig, "alpha") != before
 
 
 def test_ticks_read_the_files_of_a_worktree_once(rig, station, monkeypatch):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tools.simulation import (
     DIRT,
     HOUR,
@@ -22,11 +24,14 @@ from tools.simulation import (
 
 from witness import (
     ABSENT,
+    ATTENTION,
+    ROWS_SHOWN,
     UNKNOWN,
     AckMail,
     CheckMerged,
     Decision,
     EndSpawn,
+    Escalation,
     Memory,
     Nudge,
     Port,
@@ -39,12 +44,16 @@ from witness import (
     Verdict,
     add_ages,
     decide,
+    fold_polecats,
+    pick_rows,
     report_actions,
     report_issues,
     report_polecat,
+    report_polecats,
     report_port,
     report_tick,
     rfc3339,
+    wants_eye,
 )
 
 # The keys of `status`, as they are promised to scripts.
@@ -96,12 +105,67 @@ def test_status_has_the_keys_that_are_promised():
         assert {"state", "version", "reason"} <= set(port)
     assert {"ready", "spawnable", "reason"} <= set(data["queue"])
     assert [one["name"] for one in data["polecats"]] == ["alpha", "beta", "gamma"]
+    assert (data["others"], data["folded"]) == ([], {})
     for polecat in data["polecats"]:
         assert set(polecat) >= POLECAT_KEYS
     alpha, beta, gamma = data["polecats"]
     assert {"line", "age_s"} <= set(alpha["screen"])
     assert all({"action", "due_at"} <= set(one["next"]) for one in (alpha, beta, gamma))
     assert set(beta["blockers"][0]) == {"kind", "evidence", "remedy"}
+
+
+def test_of_a_crowd_some_get_a_row_and_none_is_missing():
+    names = [f"w{number:03}" for number in range(3 * ROWS_SHOWN)]
+    world = World()
+    for name in names:
+        world.add(name)
+    world.tick()
+    seen = world.observe(world.memory)
+    decision = decide(seen, world.memory, world.config)
+    view = report_tick(seen, decision, world.config)
+    assert len(view["polecats"]) == ROWS_SHOWN
+    assert [name for those in view["folded"].values() for name in those] == [one["name"] for one in view["others"]]
+    assert sorted(one["name"] for one in (*view["polecats"], *view["others"])) == names
+    assert report_polecats(seen, decision, world.config) == sorted(
+        (*view["polecats"], *view["others"]), key=lambda one: one["name"]
+    )
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "name": st.text(max_size=3),
+                "state": st.sampled_from((*ATTENTION, "of-a-later-version")),
+                "blockers": st.lists(st.just({}), max_size=1),
+                "progress_at": st.sampled_from((None, "2026-01-01T00:00:00.000Z")),
+                "escalated_at": st.sampled_from((None, "2026-01-01T00:00:00.000Z")),
+            }
+        ),
+        max_size=90,
+    )
+)
+def test_rows_and_the_rest_are_all_there_are_and_who_wants_an_eye_comes_first(polecats):
+    shown, others = pick_rows(polecats)
+    assert sorted(map(repr, (*shown, *others))) == sorted(map(repr, polecats))
+    wanted = [wants_eye(one) for one in shown]
+    assert wanted == sorted(wanted, reverse=True)
+    assert len(shown) <= 2 * ROWS_SHOWN
+    for want in {wants_eye(one) for one in others}:
+        assert wanted.count(want) == ROWS_SHOWN
+    assert sum(map(len, fold_polecats(others).values())) == len(others)
+
+
+def test_a_person_was_told_when_it_was_told_last():
+    row = {"cause": "x", "name": "alpha", "instance": "", "summary": "so"}
+    matters = {str(at): Escalation(opened_at=at, **row) for at in (T0 + 60, T0)}
+    world = World()
+    world.add("alpha")
+    world.tick()
+    seen = world.observe(world.memory)
+    decision = decide(seen, world.memory, world.config)
+    decision = decision.but(memory=decision.memory.but(escalations=matters))
+    assert report_polecats(seen, decision, world.config)[0]["escalated_at"] == rfc3339(T0 + 60)
 
 
 def test_status_says_what_is_the_matter_with_each_worker():
@@ -155,7 +219,7 @@ def next_of(state: str, track=None, memory=None, config=None, seen=None, **verdi
     memory = (memory or Memory()).but(polecats={"alpha": track or make_track()})
     seen = seen or make_seen(make_sighting(), issues=(make_issue(),), claims={})
     decision = Decision(memory=memory, actions=(), verdicts={"alpha": given})
-    return report_polecat("alpha", seen, decision, settings(**(config or {})))["next"]
+    return report_polecat("alpha", seen, decision, settings(**(config or {})), {})["next"]
 
 
 @pytest.mark.parametrize(

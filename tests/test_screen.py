@@ -18,8 +18,10 @@ from witness import (
     count_columns,
     decide,
     fit,
+    fold_polecats,
     paint,
     parse_rfc3339,
+    pick_rows,
     render_explanation,
     render_health,
     render_polecats,
@@ -45,6 +47,12 @@ def status(*polecats, **changes) -> dict:
         "queue": {"ready": 2, "spawnable": 1, "reason": None},
         **changes,
     }
+
+
+def table(polecats, *more, **words) -> str:
+    """Write the table of all these workers, as `health` does."""
+    shown, others = pick_rows(polecats)
+    return render_polecats(shown, fold_polecats(others), *more, **words)
 
 
 # ---- the golden screens ---------------------------------------------------------------------------------------------
@@ -152,7 +160,7 @@ def test_who_wants_attention_stands_first_and_is_told_in_full():
         attach="tmux attach -t =gt-demo-b",
     )
     refused = polecat(name="c", state="requested", why="asked", progress_age_s=None, blockers=[BLOCKER] * 3)
-    assert render_polecats([polecat(), refused, stuck]) == (
+    assert table([polecat(), refused, stuck]) == (
         "  NAME   STATE      PROGRESS  ISSUE  WHY\n"
         "  b      stuck      40m ago   -      no progress for 40m\n"
         "         nudged 1m ago (delivered to the pane); a person is told in 20m\n"
@@ -172,16 +180,16 @@ def test_escalated_stands_before_the_rest_of_its_state_and_then_the_oldest():
         polecat(name="b", **stuck, progress_at="2026-05-01T09:59:59.000Z"),
         polecat(name="0", **stuck),
     ]
-    text = render_polecats(sorted(ranked, key=lambda one: one["name"]))
+    text = table(sorted(ranked, key=lambda one: one["name"]))
     assert re.findall(r"^  ([abc0]) ", text, re.MULTILINE) == ["c", "b", "a", "0"]
 
 
 def test_only_those_that_get_a_row_need_an_age():
     at = "2026-05-01T10:00:00.000Z"
     crowd = [{**POLECAT, "name": f"w{number}", "progress_at": at} for number in range(50)]
-    text = render_polecats(crowd, now=parse_rfc3339(at) + 120)
+    text = table(crowd, now=parse_rfc3339(at) + 120)
     assert text.count("2m ago") == 20
-    assert text == render_polecats(add_ages(crowd, parse_rfc3339(at) + 120))
+    assert text == table(add_ages(crowd, parse_rfc3339(at) + 120))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +205,7 @@ def test_only_those_that_get_a_row_need_an_age():
     ],
 )
 def test_what_comes_next_is_said_and_when(state, coming, words):
-    text = render_polecats([polecat(state=state, next=coming, why="so")])
+    text = table([polecat(state=state, next=coming, why="so")])
     assert words in text
     if words:
         for stopped in ({"paused": "a talk"}, {"halted": "many ill"}, {"verdict": "dead"}):
@@ -206,7 +214,7 @@ def test_what_comes_next_is_said_and_when(state, coming, words):
 
 def test_a_crowd_of_calm_workers_is_folded_and_none_is_missing():
     crowd = [polecat(name=f"w{number}", state="working") for number in range(ROWS_SHOWN + 40)]
-    text = render_polecats([*crowd, polecat(name="ill", state="dead"), polecat(name="shy", state="idle")], 80)
+    text = table([*crowd, polecat(name="ill", state="dead"), polecat(name="shy", state="idle")], 80)
     assert len(text.splitlines()) < ROWS_SHOWN + 10
     assert {one["name"] for one in crowd} | {"ill", "shy"} <= set(text.split())
     assert "40 working: " in text
@@ -215,7 +223,7 @@ def test_a_crowd_of_calm_workers_is_folded_and_none_is_missing():
 
 def test_a_crowd_that_fell_ill_is_told_briefly_and_none_is_missing():
     crowd = [polecat(name=f"w{number}", state="stuck", attach=f"attach-{number}") for number in range(ROWS_SHOWN + 30)]
-    text = render_polecats([*crowd, polecat(name="well")], 80)
+    text = table([*crowd, polecat(name="well")], 80)
     assert text.count("attach-") == DETAILS_SHOWN
     assert {one["name"] for one in crowd} | {"well"} <= set(text.split())
     assert "30 stuck: " in text

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def station(rig):
 
 def reap(station):
     if station.spawn_child is not None:
-        station.spawn_child.wait(10)
+        assert not station.spawn_child.outlives(time.monotonic() + 10)
 
 
 def spawn_until(station, rounds, done):
