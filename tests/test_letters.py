@@ -7,6 +7,8 @@ import email.policy
 import mailbox
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 import strategies
@@ -357,6 +359,59 @@ def test_pieces_of_mails_in_any_order_are_a_mail(data):
     assert mail.sender.isprintable()
     assert len(mail.subject) <= 300
     assert all(line.isprintable() for line in mail.body.split("\n"))
+
+
+PLAIN_LINES = st.lists(
+    st.sampled_from(
+        [
+            b"From: demo/alpha\n",
+            b"from:Alpha <demo/alpha>\n",
+            b"Subject:  HELP: x \n",
+            b"Subject: second\n",
+            b"Content-Type: text/plain\n",
+            b"Content-Type: Text/Plain; charset=utf-8\n",
+            b"Content-Type: text/html; charset=utf-8\n",
+            b"Content-Type: image/png\n",
+            b"Content-Type: text\n",
+            b"Content-Transfer-Encoding: 8BIT\n",
+            b"Content-Transfer-Encoding: base64\n",
+            b"MIME-Version: 1.0\n",
+            b"X: \n",
+            b": x\n",
+            b"no header\n",
+            b"From someone\n",
+            b" continued\n",
+            b"\n",
+            b"\r\n",
+            b"Polecat: alpha\n",
+            b"Polecat: al\x1bpha\n",
+            "Größe\n".encode(),
+            b"\xff\xfe\n",
+            b"eA==",
+        ]
+    ),
+    max_size=9,
+).map(b"".join)
+
+
+@given(st.one_of(PLAIN_LINES, LINES, st.binary(max_size=200)))
+def test_a_plain_mail_is_read_as_email_reads_it(data):
+    plain = w._split_plain(data)
+    if plain is not None:
+        assert [w.clean_line(one) for one in plain[:2]] == [w.clean_line(one) for one in w._split_any(data)[:2]]
+        assert plain[2] == w._split_any(data)[2]
+
+
+def test_our_own_mails_are_plain():
+    """`email` is 3.5 MiB that a daemon keeps from its first mail on."""
+    script = (
+        "import sys, witness as w; data = w.render_mail('demo/alpha', 'mayor/', 'HELP: x', 'Größe?', 1.8e9, 'k'); "
+        "mail = w.parse_mail('id', data, 0.0); print(ascii((mail.sender, mail.subject, mail.body)), "
+        "sorted({'email', 'socket', 'datetime', 'random'} & set(sys.modules)))"
+    )
+    code = f"import sys; sys.path.insert(0, {os.path.dirname(w.__file__)!r}); {script}"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == r"('demo/alpha', 'HELP: x', 'Gr\xf6\xdfe?') []" + "\n"
 
 
 @given(sender=strategies.texts(), subject=strategies.texts(), body=strategies.texts())

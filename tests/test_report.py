@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 from tools.simulation import (
@@ -30,6 +31,7 @@ from witness import (
     AckMail,
     CheckMerged,
     Decision,
+    Draft,
     EndSpawn,
     Escalation,
     Memory,
@@ -54,6 +56,7 @@ from witness import (
     report_tick,
     rfc3339,
     wants_eye,
+    why_not_spawnable,
 )
 
 # The keys of `status`, as they are promised to scripts.
@@ -112,6 +115,15 @@ def test_status_has_the_keys_that_are_promised():
     assert {"line", "age_s"} <= set(alpha["screen"])
     assert all({"action", "due_at"} <= set(one["next"]) for one in (alpha, beta, gamma))
     assert set(beta["blockers"][0]) == {"kind", "evidence", "remedy"}
+
+
+@given(seen=strategies.observations(), memory=strategies.memories(), config=strategies.configs())
+def test_what_is_counted_as_spawnable_is_what_has_no_reason_against_it(seen, memory, config):
+    queue = report_tick(seen, decide(seen, memory, config), config)["queue"]
+    draft = Draft(seen, decide(seen, memory, config).memory, config)
+    by_id = {issue.id: issue for issue in seen.issues or ()}
+    reasons = [why_not_spawnable(issue, draft, by_id) for issue in by_id.values()]
+    assert queue["spawnable"] == (None if seen.issues is None else reasons.count(""))
 
 
 def test_of_a_crowd_some_get_a_row_and_none_is_missing():
