@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
-from tools import stand
+from tools import kit, stand
 from tools.kit import wait_for
 
 import witness as w
@@ -382,3 +384,22 @@ def test_mailbox_folder_that_cannot_be_watched_is_no_trouble(station, loop):
         pass
     loop.watch_mailbox()
     assert loop.watched == ""
+
+
+def test_a_day_takes_no_more_memory_than_its_first_hundred_ticks(tmp):
+    """Two simulated hours with 200 workers coming and going; `./build.sh bench` lives the whole day."""
+    folder = os.path.dirname(w.__file__)
+    prelude = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {folder!r}); import witness"]
+    subprocess.run(prelude, check=True, timeout=60)  # compiles it: that takes more memory than a day
+    argv = [sys.executable, "-I", "-S", str(kit.ROOT / "tests" / "steady.py"), folder, str(tmp), "2"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120)
+    day = json.loads(done.stdout)
+    assert day["hours"] == 2.0
+    assert day["troubles"] == 0
+    # So much has happened that what each of these leaves behind would show.
+    assert {"state", "instance", "escalated", "resolved", "requested", "refused", "forwarded"} <= set(day["events"])
+    assert sum(day["events"].values()) > 200
+    settled, last = day["settled"], day["last"]
+    assert last["blocks"] < 1.03 * settled["blocks"]
+    assert last["resident_kib"] < 1.03 * settled["resident_kib"]
+    assert last["memory_bytes"] < 2 * settled["memory_bytes"]
