@@ -684,12 +684,12 @@ class Value(metaclass=_ValueType):
     """
 
     def __init__(self, **given):
-        for field, value in {**self._defaults, **given}.items():
+        values = {**self._defaults, **given}
+        for field, value in values.items():
             setattr(self, field, value)
-        if len(given) < len(self._fields):
-            missing = [field for field in self._fields if field not in given and field not in self._defaults]
-            if missing:
-                raise TypeError(f"{type(self).__name__} lacks {', '.join(missing)}")
+        if len(values) < len(self._fields):
+            missing = [field for field in self._fields if field not in values]
+            raise TypeError(f"{type(self).__name__} lacks {', '.join(missing)}")
 
     def but(self, **changes):
         """Return a copy with these fields changed."""
@@ -8409,7 +8409,7 @@ class Loop:
         self.troubles = 0
         self.ticks = self.waits = 0  # so far, for whoever measures
         self.wake_fd = -1
-        self.watched = ""
+        self.watch_fd = -1  # of the mailbox's folder
 
     def install_signals(self) -> None:
         """Let signals be queued: handlers only note the number, the wait wakes and handles it."""
@@ -8424,26 +8424,32 @@ class Loop:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
     def watch_mailbox(self) -> None:
-        """Let a new mail wake the wait at once, where the kernel can tell (Linux F_NOTIFY); else the interval does."""
+        """Let a new mail wake the wait at once, where the kernel can tell (Linux F_NOTIFY); else the interval does.
+
+        Asked before each look: who clears the mailbox away makes another folder of the same name.
+        """
         import fcntl
 
         if not hasattr(fcntl, "F_NOTIFY"):
             return
         try:
             folder = os.path.join(self.station.mailbox.folder(self.station.mailbox.address), "new")
-            if self.watched != folder:
-                fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                fcntl.fcntl(fd, fcntl.F_NOTIFY, fcntl.DN_CREATE | fcntl.DN_RENAME | fcntl.DN_MULTISHOT)
-                self.watched = folder  # the descriptor stays open: the notice goes with it
+            # While the old folder is held open, its number is given to no other.
+            if self.watch_fd >= 0 and os.path.samestat(os.fstat(self.watch_fd), os.stat(folder)):
+                return
+            before, self.watch_fd = self.watch_fd, os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if before >= 0:
+                os.close(before)  # that ends its notices
+            fcntl.fcntl(self.watch_fd, fcntl.F_NOTIFY, fcntl.DN_CREATE | fcntl.DN_RENAME | fcntl.DN_MULTISHOT)
         except OSError:
             return
 
     def run(self) -> int:
         """Tick until told to stop; return the exit status."""
         station, host = self.station, self.station.host
-        self.watch_mailbox()
         gap, rounds = False, 0
         while not self.stopping:
+            self.watch_mailbox()
             mono, now = host.mono(), host.now()
             more, due_at = self._tick(gap)
             if self.stopping:
