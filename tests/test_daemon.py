@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import fcntl
 import json
 import os
 import select
@@ -462,3 +463,23 @@ def test_bug_in_a_tick_is_survived_by_a_real_daemon(rig, tmp, witness):
     wait_for(lambda: "polecats" in json.loads((rig.state / "witness-view.json").read_text()), 10, "a whole tick")
     assert json.loads((rig.state / "witness.json").read_text())["exceptions"] >= 2
     assert witness("stop", rig=rig).status == 0
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_NOTIFY"), reason="this system has no F_NOTIFY")
+def test_mail_wakes_the_daemon_also_after_its_mailbox_was_cleared_away(witness, rig, start):
+    """With an hour between two looks nothing but the mail can be what wakes it."""
+    daemon = start(WITNESS_INTERVAL="3600", WITNESS_NUDGE_WAIT="3600", WITNESS_STUCK_AFTER="7200")
+    mailbox = rig.state / "mail" / "demo.witness"
+
+    def count_ticks():
+        return json.loads((rig.state / "witness-view.json").read_text()).get("loop", {}).get("ticks", 0)
+
+    wait_for(count_ticks, 10, "the first tick")
+    for number in range(2):
+        assert witness("mail", "send", "demo/witness", "-s", "MERGED x", "-b", "x", rig=rig).status == 0
+        wait_for(lambda: not os.listdir(mailbox / "new"), 20, "the mail to be read")
+        os.rename(mailbox, rig.path.parent / f"mailbox{number}")
+        for _ in range(2):  # the first may still end the look that has read the mail
+            before = count_ticks()
+            os.kill(daemon.pid, signal.SIGUSR1)
+            wait_for(lambda before=before: count_ticks() > before, 10, "another look")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -398,26 +396,6 @@ def test_mailbox_is_watched_by_one_file_that_is_of_its_present_folder(station, l
         loop.watch_mailbox()
         assert os.path.samestat(os.fstat(loop.watch_fd), os.stat(folder))
         assert len(os.listdir("/dev/fd")) == len(files)
-
-
-@pytest.mark.skipif(not hasattr(fcntl, "F_NOTIFY"), reason="this system has no F_NOTIFY")
-def test_mail_wakes_the_daemon_also_after_its_mailbox_was_cleared_away(rig, witness, start):
-    """With an hour between two looks nothing but the mail can be what wakes it."""
-    start(env={"WITNESS_INTERVAL": "3600", "WITNESS_NUDGE_WAIT": "3600", "WITNESS_STUCK_AFTER": "7200"})
-    mailbox = rig.state / "mail" / "demo.witness"
-
-    def look_once_more():
-        ticks = json.loads((rig.state / "witness-view.json").read_text()).get("loop", {}).get("ticks", 0)
-        os.kill(json.loads((rig.state / "witness.pid").read_text())["pid"], signal.SIGUSR1)
-        wait_for(
-            lambda: json.loads((rig.state / "witness-view.json").read_text()).get("loop", {}).get("ticks", 0) > ticks
-        )
-
-    for _ in range(2):
-        look_once_more()
-        assert witness("mail", "send", "demo/witness", "-s", "MERGED x", "-b", "x", rig=rig).status == 0
-        wait_for(lambda: not os.listdir(mailbox / "new"), 20, "the mail to be read")
-        shutil.rmtree(mailbox)
 
 
 def test_a_day_takes_no_more_memory_than_its_first_hundred_ticks(tmp):
