@@ -210,6 +210,24 @@ MUTANTS = (
         ("test_loop.py",),
     ),
     # ---- a failed look never kills
+    (
+        "the looks that tell whether a worktree still is what was read of it",
+        "if asked is None or asked != {path: _mark(self.host.look(path)) for path in asked}:",
+        "if asked is None:",
+        ("test_observe.py",),
+    ),
+    (
+        "a read that failed is made again",
+        "            self.settled = False\n            raise\n",
+        "            raise\n",
+        ("test_observe.py",),
+    ),
+    (
+        "how a child ended is asked under a caller that ignores its children",
+        "if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:",
+        "if False:",
+        ("test_children.py",),
+    ),
     ("unknown as the first rule", '    ("unknown", _is_unknown),\n', "", ("test_health.py", "test_decide.py")),
     (
         "the process that lives without a session",

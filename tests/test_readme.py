@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 
+import bench
 import pytest
 from tools import kit, readme_tables
 from tools.kit import ROOT, wait_for
@@ -183,3 +184,13 @@ def test_lines_of_shell_of_the_readme_hand_on_what_they_are_told(tmp, tool):
     assert told["WITNESS_SUBJECT"] in (tmp / "out").read_text()
     assert "`b`" in ((tmp / "in") if tool == "mail" else (tmp / "out")).read_text()
     assert not (tmp / "x").exists()
+
+
+def test_costs_are_those_that_the_benchmark_measures():
+    costs = README[README.index("## What it costs") : README.index("## Reference")]
+    rows = re.findall(r"^\| (.+?) \| ([\d.]+) \| ([\d.]+) \| (.+?) \|$", costs, re.MULTILINE)
+    assert [(name, float(most), unit) for name, most, _, unit in rows] == [
+        (name, budget, unit) for name, (budget, unit) in bench.BUDGETS.items()
+    ]
+    assert all(float(measured) <= float(most) for _, most, measured, _ in rows)
+    assert [pin for pin in bench.PEERS if pin.replace("==", " ") not in costs] == []
