@@ -368,6 +368,7 @@ PLAIN_LINES = st.lists(
             b"from:Alpha <demo/alpha>\n",
             b"Subject:  HELP: x \n",
             b"Subject: second\n",
+            b"Subject: =?utf-8?q?HELP?=\n",
             b"Content-Type: text/plain\n",
             b"Content-Type: Text/Plain; charset=utf-8\n",
             b"Content-Type: text/html; charset=utf-8\n",

@@ -117,6 +117,15 @@ def test_status_has_the_keys_that_are_promised():
     assert set(beta["blockers"][0]) == {"kind", "evidence", "remedy"}
 
 
+def test_an_issue_that_is_assigned_is_ready_and_not_spawnable():
+    world = World()
+    world.queue("de-1", "de-2", "de-3")
+    world.issues["de-1"] = make_issue("de-1", assignee="somebody")
+    world.issues["de-2"] = make_issue("de-2", type="epic")
+    queue = shown(world)["queue"]
+    assert (queue["ready"], queue["spawnable"]) == (3, 1)
+
+
 @given(seen=strategies.observations(), memory=strategies.memories(), config=strategies.configs())
 def test_what_is_counted_as_spawnable_is_what_has_no_reason_against_it(seen, memory, config):
     queue = report_tick(seen, decide(seen, memory, config), config)["queue"]
@@ -154,8 +163,8 @@ def test_of_a_crowd_some_get_a_row_and_none_is_missing():
                 "escalated_at": st.sampled_from((None, "2026-01-01T00:00:00.000Z")),
             }
         ),
-        max_size=90,
-    )
+        max_size=9,
+    ).map(lambda some: [{**one, "name": f"{one['name']}{number}"} for number in range(9) for one in some])
 )
 def test_rows_and_the_rest_are_all_there_are_and_who_wants_an_eye_comes_first(polecats):
     shown, others = pick_rows(polecats)
