@@ -1566,6 +1566,21 @@ def _split_plain(data: bytes) -> tuple | None:
     return headers.get("from", ""), headers.get("subject", ""), data[head.end() + 1 :].decode("utf-8", "replace")
 
 
+def _decode_header(raw) -> str:
+    from email.errors import MessageError
+    from email.header import decode_header
+
+    try:
+        text = ""
+        for piece, charset in decode_header(raw):
+            # Bytes as they are, against the rules, are UTF-8 wherever they are written today.
+            charset = "utf-8" if charset in (None, "unknown-8bit") else charset
+            text += piece if isinstance(piece, str) else piece.decode(charset, "replace")
+    except (MessageError, ValueError, LookupError):
+        text = str(raw)
+    return text
+
+
 def _split_any(data: bytes) -> tuple:
     """Return (From, Subject, text) of any message, decoded; the text is its first part that is text."""
     from email import message_from_bytes
@@ -1581,21 +1596,6 @@ def _split_any(data: bytes) -> tuple:
     except RecursionError:  # a thousand parts, each within the last: nobody wrote this, but somebody may send it
         message, text = BytesHeaderParser().parsebytes(data), ""
     return _decode_header(message.get("From", "")), _decode_header(message.get("Subject", "")), text
-
-
-def _decode_header(raw) -> str:
-    from email.errors import MessageError
-    from email.header import decode_header
-
-    try:
-        text = ""
-        for piece, charset in decode_header(raw):
-            # Bytes as they are, against the rules, are UTF-8 wherever they are written today.
-            charset = "utf-8" if charset in (None, "unknown-8bit") else charset
-            text += piece if isinstance(piece, str) else piece.decode(charset, "replace")
-    except (MessageError, ValueError, LookupError):
-        text = str(raw)
-    return text
 
 
 def _mark_controls(text: str) -> str:
@@ -4339,34 +4339,60 @@ class Child:
         return self.status
 
 
-def start_child(argv, env: dict, files, cwd: str = "/", keep_fds=()) -> Child:
+def heed_children() -> None:
+    """Let the kernel keep how our children end, although the caller ignores his (SIGCHLD), which we inherit."""
+    import signal
+
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def _spawn(argv, env: dict, files, keep_fds) -> int:
+    """Start a child where we stand, and return its pid."""
+    import signal
+
+    actions = [
+        (os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) if fd is None else (os.POSIX_SPAWN_DUP2, fd, number)
+        for number, fd in enumerate(files)
+    ]
+    ignored = (signal.SIGPIPE, signal.SIGXFSZ)  # by Python, for itself
+    try:
+        return os.posix_spawnp(argv[0], argv, env, file_actions=actions, setsid=True, setsigdef=ignored)
+    except NotImplementedError:  # of a Python built where posix_spawn knew no sessions: glibc before 2.26, FreeBSD
+        import subprocess
+
+        stdin, stdout, stderr = (subprocess.DEVNULL if fd is None else fd for fd in files)
+        child = subprocess.Popen(
+            argv, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True, pass_fds=keep_fds
+        )
+        child.returncode = 0  # nothing more for it to do: we wait for the pid ourselves
+        return child.pid
+
+
+def start_child(argv, env, files, cwd: str = "/", keep_fds=()) -> Child:
     """Start a child: files are the descriptors of its three standard files, None for /dev/null; keep_fds stay open.
 
     Raises:
         OSError: it cannot be started; its filename is cwd or the tool.
     """
-    import signal
-
-    null = (os.POSIX_SPAWN_OPEN, os.devnull, os.O_RDWR, 0)
-    actions = [
-        (os.POSIX_SPAWN_DUP2, fd, number) if fd is not None else (null[0], number, *null[1:])
-        for number, fd in enumerate(files)
-    ]
-    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:  # a caller's: the kernel would forget how children end
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    heed_children()
+    env = {name: value for name, value in env.items() if name}  # `=x` stands in some environments, and is refused
     # There is no word for a child's folder: we go there ourselves. O_PATH, for we may stand where we may not read.
-    here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
+    try:
+        here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
+    except OSError:  # not even enter, as after `sudo -u agent` in another's home: then there is nothing to go back to
+        here = None
     try:
         os.chdir(cwd)
         for fd in keep_fds:
             os.set_inheritable(fd, True)
-        ignored = (signal.SIGPIPE, signal.SIGXFSZ)  # by Python, for itself
-        return Child(os.posix_spawnp(argv[0], argv, env, file_actions=actions, setsid=True, setsigdef=ignored))
+        return Child(_spawn(argv, env, files, tuple(keep_fds)))
     finally:
+        if here is not None:
+            os.fchdir(here)
+            os.close(here)
         for fd in keep_fds:
             os.set_inheritable(fd, False)
-        os.fchdir(here)
-        os.close(here)
 
 
 def _talk(pipes: dict, stdin: bytes, takers: dict, deadline: float, limit_bytes: float) -> str:
@@ -4385,7 +4411,7 @@ def _talk(pipes: dict, stdin: bytes, takers: dict, deadline: float, limit_bytes:
         left_s = deadline - time.monotonic()
         if left_s <= 0:
             return "timeout"
-        for fd, _ in poll.poll(1000 * left_s + 1):
+        for fd, _ in poll.poll(1000 * min(left_s, 3600) + 1):  # it takes 24 days of milliseconds at most
             name = names[fd]
             if name == "stdin":
                 try:
@@ -5491,8 +5517,8 @@ def _read_admin(files, path: str, admin: str) -> dict:
 # ---- read from files, without a git process --------------------------------------------------------
 
 
-def _is_link(files, path: str) -> bool:
-    about = files.peek(path)  # a folder: the files in it are looked at
+def _is_link(look, path: str) -> bool:
+    about = look(path)
     return about is not None and stat.S_ISLNK(about.st_mode)
 
 
@@ -5512,7 +5538,7 @@ def read_worktree(rig: Rig, name: str, files=None) -> Worktree | str | None:
         return "it is a symbolic link" if stat.S_ISLNK(about.st_mode) else "it is no folder"
     path = top if files.look(f"{top}/.git") is not None else os.path.join(top, rig.name)
     try:
-        if path != top and _is_link(files, path):
+        if path != top and _is_link(files.look, path):
             return "it is a symbolic link"
         admin = parse_gitfile(files.read(f"{path}/.git", 65536) or b"")
         if admin is None:
@@ -5520,13 +5546,12 @@ def read_worktree(rig: Rig, name: str, files=None) -> Worktree | str | None:
         admin = os.path.normpath(os.path.join(path, admin))
         back = parse_gitfile(files.read(os.path.join(admin, "gitdir"), 65536) or b"")
     except OSError as error:
-        about = files.look(f"{path}/.git")
-        if about is not None and stat.S_ISDIR(about.st_mode):
+        if os.path.isdir(os.path.join(path, ".git")):
             return "it is a repository of its own, no linked worktree"
         return f"its .git cannot be read: {error.strerror}"
     entries = f"{rig.common}/worktrees"
     # Resolving paths is half of what a tick of a thousand workers costs; git writes them resolved.
-    if os.path.dirname(admin) != entries or _is_link(files, admin) or _is_link(files, entries):
+    if os.path.dirname(admin) != entries or _is_link(files.look, admin) or _is_link(files.peek, entries):
         admin = files.resolve(admin)
     if os.path.dirname(admin) != entries:
         return "it is no worktree of this rig's repository"
@@ -7576,11 +7601,13 @@ def start_spawn_child(store: Store, order: dict):
         read_fd, write_fd = os.pipe()
         try:
             child = start_child(call_ourselves("_spawn", str(fd)), os.environ, (read_fd, None, None), keep_fds=(fd,))
-            with open(write_fd, "wb", closefd=False) as file:
-                file.write(json.dumps(order).encode())
-        finally:
-            os.close(read_fd)
+        except OSError:
             os.close(write_fd)
+            raise
+        finally:
+            os.close(read_fd)  # or a child that ended before it read would leave us writing for ever
+        with open(write_fd, "wb") as file:
+            file.write(json.dumps(order).encode())
     except OSError as error:
         return f"the spawn child could not be started: {error.strerror}"
     finally:
@@ -7715,7 +7742,7 @@ def _mark(seen: os.stat_result | None) -> tuple | None:
 class Shelf:
     """What was made of files that seldom change, made anew as soon as one of them looks different.
 
-    Of a thousand worktrees most stand still between two ticks; nine looks at stats cost half of reading one anew.
+    Of a thousand worktrees most stand still between two ticks; ten looks at stats cost half of reading one anew.
     """
 
     def __init__(self, host: Host) -> None:
@@ -7739,14 +7766,19 @@ class Shelf:
         return value
 
     def look(self, path: str) -> os.stat_result | None:
-        """Look as Host.look does; the first look counts, so that what changes between two is seen in the next tick."""
+        """Look as Host.look does; what looks different from one time to the next is not kept."""
         seen = self.host.look(path)
-        self.asked.setdefault(path, _mark(seen))
+        mark = _mark(seen)
+        if self.asked.setdefault(path, mark) != mark:
+            self.settled = False
         return seen
 
     def peek(self, path: str) -> os.stat_result | None:
         """Look without a mark: what this is about changes only together with what has one."""
-        return self.host.look(path)
+        seen = self.host.look(path)
+        if seen is None:  # it is always there: this was a look that failed
+            self.settled = False
+        return seen
 
     def read(self, path: str, limit_bytes: int = OUTPUT_LIMIT_BYTES) -> bytes | None:
         """Return a file's content as Host.read does, and raise what that raises."""
@@ -7823,6 +7855,8 @@ def list_worktrees(rig: Rig, shelf: Shelf) -> tuple:
         return (), (), ""
     except OSError as error:
         return (), (), f"{rig.polecats}: {error.strerror}"
+    if os.path.islink(f"{rig.common}/worktrees"):
+        shelf.before = {}  # where it leads may change without a sign in what lies there
     worktrees, strangers = [], []
     for name in names:
         if name.startswith("."):
@@ -8430,7 +8464,7 @@ class Loop:
         """
         import fcntl
 
-        if not hasattr(fcntl, "F_NOTIFY"):
+        if not hasattr(fcntl, "F_NOTIFY") or not self.station.store.is_ours():  # a folder taken away is not made anew
             return
         try:
             folder = os.path.join(self.station.mailbox.folder(self.station.mailbox.address), "new")
@@ -8881,6 +8915,7 @@ def start_daemon(store: Store, rig: Rig, sets, timeout_s: float) -> tuple:
     store.change_holds(stopped=None)
     read_fd, write_fd = os.pipe()
     sys.stdout.flush()
+    heed_children()
     child = os.fork()
     if not child:
         _become_daemon(store, rig, sets, lock_fd, write_fd)
@@ -9728,6 +9763,9 @@ def _show_status(desk: Desk, sight: DaemonSight, view: dict, words) -> tuple:
         data.update(polecats=add_ages(polecats, now))
     if words.json:
         return data, ""
+    if "folded" not in view and "polecats" in view:  # of a daemon that was started before it folded them
+        shown, others = pick_rows(view["polecats"])
+        view = {**view, "polecats": shown, "folded": fold_polecats(others)}
     data.update({key: view[key] for key in ("polecats", "folded") if key in view})
     return data, render_status(data, words.width, words.colour, now)
 

@@ -14,8 +14,15 @@ from tools import kit
 import witness as w
 
 
-@pytest.fixture
-def host():
+@pytest.fixture(params=["posix_spawn", "subprocess"])
+def host(request, monkeypatch):
+    """Give children both ways of being started: some Pythons know no posix_spawn in a session of its own."""
+
+    def refuse(*_, **__):
+        raise NotImplementedError("setsid not supported")
+
+    if request.param == "subprocess":
+        monkeypatch.setattr(w.os, "posix_spawnp", refuse)
     return w.Host()
 
 
@@ -201,3 +208,31 @@ def test_no_call_leaves_a_file_open_or_a_child_unread(host):
     assert count() == before
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_folder_of_ours_that_cannot_be_entered_is_no_trouble(host, tmp, monkeypatch):
+    """After `sudo -u agent` in another's home: not even a look at where we stand is allowed."""
+    real = os.open
+
+    def refuse(path, *more, **words):
+        if path == ".":
+            raise PermissionError(13, "Permission denied", ".")
+        return real(path, *more, **words)
+
+    monkeypatch.chdir(tmp)
+    monkeypatch.setattr(w.os, "open", refuse)
+    assert host.run(["pwd", "-P"], 20, cwd=str(tmp)).text() == f"{tmp}\n"
+
+
+def test_a_variable_without_a_name_is_left_out(host):
+    reader, writer = os.pipe()
+    child = w.start_child(["env"], {"": "x", "A": "b", "PATH": os.environ["PATH"]}, (None, writer, None))
+    os.close(writer)
+    with open(reader, encoding="ascii") as file:
+        assert sorted(file.read().split()) == ["A=b", f"PATH={os.environ['PATH']}"]
+    assert not child.outlives(time.monotonic() + 10)
+    assert child.status == 0
+
+
+def test_a_timeout_of_months_is_one(host):
+    assert host.run(["true"], 100 * 86400.0).ok

@@ -483,3 +483,15 @@ def test_mail_wakes_the_daemon_also_after_its_mailbox_was_cleared_away(witness, 
             before = count_ticks()
             os.kill(daemon.pid, signal.SIGUSR1)
             wait_for(lambda before=before: count_ticks() > before, 10, "another look")
+
+
+def test_start_works_under_a_caller_that_ignores_its_children(pyz, rig):
+    """With SIGCHLD ignored there is no child to wait for, and the start ended in a traceback."""
+    code = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    argv = [sys.executable, "-c", code, sys.executable, str(pyz), "start", "--rig", str(rig.path)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, **FAST})
+    assert (done.returncode, done.stderr) == (0, "")
+    wait_for(lambda: tick_at(rig), 10, "the first tick")
+    view = json.loads((rig.state / "witness-view.json").read_text())
+    assert view["ports"]["git"]["state"] == "ok"
+    assert kit.is_alive(rig.daemon())

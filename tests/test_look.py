@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -116,6 +117,20 @@ def test_follower_misses_no_line_of_a_rotation(rig, pyz):
         child.terminate()
     kinds = [json.loads(line)["kind"] for line in heard]
     assert kinds == ["old", "last-0", "first-0", "last-1", "first-1", "last-2", "first-2"]
+
+
+def test_view_of_a_daemon_that_folded_nobody_is_ranked_and_folded(witness, rig):
+    """Between an upgrade and the restart all workers stand in it by name, and who is stuck may be the last."""
+    about = {"issue": None, "why": "so", "blockers": [], "progress_at": "2026-05-01T10:00:00.000Z", "next": None}
+    names = {f"w{number:02}": "working" for number in range(30)} | {"y": "stuck", "z": "idle"}
+    rows = [{"name": name, "state": state, **about} for name, state in names.items()]
+    rig.state.mkdir(mode=0o700)
+    (rig.state / "witness-view.json").write_text(json.dumps({"polecats": rows}))
+    text = witness("status", rig=rig).stdout
+    assert re.findall(r"^  (\w+) ", text, re.MULTILINE)[:3] == ["NAME", "y", "w00"]
+    assert "10 working: w20 " in text
+    assert "1 idle: z" in text
+    assert len(json.loads(witness("status", "--json", rig=rig).stdout)["polecats"]) == 32
 
 
 @pytest.mark.parametrize(

@@ -310,13 +310,69 @@ CHANGES = {
     "no admin folder": lambda tree, admin: os.rename(admin, admin.with_name("gone")),
     "no worktree": lambda tree, admin: os.rename(tree, tree.with_name(".gone")),
     "a link": lambda tree, admin: os.rename(tree, tree.with_name(".gone")) or tree.symlink_to(".gone"),
+    "an admin folder elsewhere": lambda tree, admin: move_away(admin),
     "one made anew": lambda tree, admin: os.rename(tree, tree.with_name(".gone")) or tree.mkdir(),
 }
+
+
+def move_away(folder):
+    """Leave a link to where everything in it goes on as it was: neither stat nor time of a file tells."""
+    os.rename(folder, folder.parent.parent / "elsewhere")
+    folder.symlink_to(folder.parent.parent / "elsewhere")
 
 
 def write_record(folder):
     folder.mkdir()
     (folder / "state.json").write_text('{"state": "idle"}')
+
+
+def test_a_nested_worktree_that_became_a_link_is_seen(rig, station):
+    """As gt lays them out: polecats/NAME/RIG."""
+    path = rig.path / "polecats" / "alpha" / "demo"
+    rig.git("worktree", "add", "--quiet", "-b", "polecat/alpha", str(path))
+    shelf = w.Shelf(w.Host())
+    for _ in range(2):
+        shelf.turn(time.time() + 60)
+        assert isinstance(shelf.make("alpha", w.read_worktree, station.rig, "alpha"), w.Worktree)
+    move_away(path)
+    shelf.turn(time.time() + 60)
+    assert shelf.make("alpha", w.read_worktree, station.rig, "alpha") == "it is a symbolic link"
+
+
+def test_worktrees_behind_a_link_are_read_anew(rig, station):
+    rig.add_polecat("alpha")
+    shelf = w.Shelf(w.Host())
+    for _ in range(2):
+        shelf.turn(time.time() + 60)
+        assert [tree.name for tree in w.list_worktrees(station.rig, shelf)[0]] == ["alpha"]
+    move_away(rig.path / ".git" / "worktrees")
+    shelf.turn(time.time() + 60)
+    trees, strangers, _ = w.list_worktrees(station.rig, shelf)
+    assert (trees, strangers) == ((), (("alpha", w.read_worktree(station.rig, "alpha")),))
+
+
+class OnceBlindHost(w.Host):
+    """A host of which one look fails, as on a file system that answers EIO now and then."""
+
+    def __init__(self, failing: int) -> None:
+        self.left = failing
+
+    def look(self, path):
+        self.left -= 1
+        return None if self.left == 0 else super().look(path)
+
+
+def test_a_look_that_failed_is_no_answer_to_keep(rig, station):
+    rig.add_polecat("alpha")
+    write_record(rig.path / "polecats" / "alpha" / ".gastown")
+    fresh, seen = w.read_worktree(station.rig, "alpha"), []
+    for failing in range(1, 40):
+        shelf = w.Shelf(OnceBlindHost(failing))
+        for _ in range(3):
+            shelf.turn(time.time() + 60)
+            seen.append(shelf.make("alpha", w.read_worktree, station.rig, "alpha") == fresh)
+        assert seen[-1], failing
+    assert not all(seen)  # it did make a difference while it failed
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -209,7 +209,7 @@ def test_nowhere_to_unpack_is_one_line(pyz):
     )
 
 
-@pytest.mark.parametrize("level", [0, 1, 2])
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
 @pytest.mark.parametrize("fault", ["writable", "foreign"])
 def test_an_unpacked_build_that_others_can_change_is_not_run(pyz, tmp, level, fault):
     """Whoever can write there puts in code that runs with the rights of whoever starts a witness."""
@@ -221,15 +221,18 @@ def test_an_unpacked_build_that_others_can_change_is_not_run(pyz, tmp, level, fa
     module.write_bytes(module.read_bytes().ljust(len(text.encode())))
     shutil.rmtree(module.parent / "__pycache__")
     assert "planted" in run(sys.executable, pyz, "--version", env=surroundings).stderr  # the trap works
-    folder = [root, module.parents[1], module.parent][level]
+    path = [root, module.parents[1], module.parent, module][level]
     if fault == "writable":
-        folder.chmod(0o777)
+        path.chmod(0o777)
     elif os.geteuid():
         pytest.skip("only root can give a folder to another user")
     else:
-        os.chown(folder, 12345, -1)
+        os.chown(path, 12345, -1)
     assert run(sys.executable, pyz, "--version", env=surroundings) == (0, f"witness {VERSION}\n", "")
-    assert len(unpacked(tmp / f"witness-{os.geteuid()}")) == 1
+    if path == module:  # in a folder that is ours alone it is put there anew
+        assert module.read_text() == text
+    else:
+        assert len(unpacked(tmp / f"witness-{os.geteuid()}")) == 1
 
 
 def test_a_home_that_others_can_write_is_not_trusted_with_what_lies_in_it(pyz, tmp):
@@ -280,6 +283,18 @@ def test_a_start_after_a_power_cut_works(pyz, tmp, where, damage):
         shutil.rmtree(path.parent / "__pycache__")
     assert run(sys.executable, pyz, "--version", env=surroundings) == (0, f"witness {VERSION}\n", "")
     assert unpacked(tmp)[0].read_bytes() == whole
+
+
+def test_a_module_that_cannot_be_imported_says_why(pyz, tmp):
+    broken = tmp / "broken.pyz"
+    with zipfile.ZipFile(pyz) as old, zipfile.ZipFile(broken, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            text = b"raise RuntimeError('no such luck')\n"
+            new.writestr(name, text.ljust(len(data)) if name == "site-packages/witness.py" else data)
+    said = run(sys.executable, broken, "--version", env=environment(SHIV_ROOT=tmp / "root"))
+    assert said.status == 1
+    assert "RuntimeError: no such luck" in said.stderr
 
 
 def test_first_starts_at_the_same_time_over_a_damaged_build_all_work(pyz, tmp):

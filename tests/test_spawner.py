@@ -302,3 +302,10 @@ def test_issue_whose_line_was_deleted_does_not_jam_the_retirement_of_its_worker(
     assert claim_of(station).state == "handed-over"
     assert ("unclosed", claim.issue) in stand.events(station)
     assert station.store.load().retirements == {}
+
+
+def test_a_child_that_ends_before_it_reads_its_order_holds_nobody_up(rig, station, monkeypatch):
+    """An order larger than a pipe, whose reader is gone: written for ever, as long as we held its other end, too."""
+    monkeypatch.setattr(w, "call_ourselves", lambda *_: ["false"])
+    said = w.start_spawn_child(station.store, {"title": "x" * 300_000})
+    assert said == "the spawn child could not be started: Broken pipe"

@@ -25,12 +25,17 @@ def find():
     return packages if seen.st_size == SIZE else None
 
 
-def load(packages):
-    """Return the module of this build, None where it cannot be imported: a power cut leaves names without bytes."""
+def load(packages, last=False):
+    """Return the module of this build, None where it cannot be imported: a power cut leaves names without bytes.
+
+    The last time it is said why.
+    """
     archive, sys.path[0] = sys.path[0], packages  # in its place: it holds nothing else to import
     try:
         import witness
     except Exception:
+        if last:
+            raise
         sys.path[0] = archive
         return None
     return witness
@@ -56,7 +61,7 @@ def start():
     if witness is None:
         import _unpack
 
-        witness = load(_unpack.unpack(False)) or load(_unpack.unpack(True))
+        witness = load(_unpack.unpack(False)) or load(_unpack.unpack(True)) or load(_unpack.unpack(True), True)
     gc.freeze()
     gc.enable()
     sys.dont_write_bytecode = no_bytecode

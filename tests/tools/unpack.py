@@ -35,8 +35,8 @@ def roots():
 
 
 def is_whole(module):
-    """Say whether the module that was unpacked is there to its last byte."""
-    return os.path.exists(module) and os.path.getsize(module) == SIZE
+    """Say whether the module that was unpacked is there to its last byte, and nobody else can change it."""
+    return is_private(module) and os.path.getsize(module) == SIZE
 
 
 def unpack(anew):
@@ -54,10 +54,11 @@ def unpack(anew):
             if theirs:
                 reasons.append(theirs[0] + ": others can write there")
                 continue
+            there = os.path.exists(folder)  # asked first: another start may bring it, whole, before we look into it
             if anew or not is_whole(os.path.join(packages, "witness.py")):
                 with zipfile.ZipFile(sys.argv[0]) as opened:
                     # Over what is left of an earlier try, of which the names may be there and the bytes not.
-                    _bootstrap.extract_site_packages(opened, _bootstrap.Path(folder), force=os.path.exists(folder))
+                    _bootstrap.extract_site_packages(opened, _bootstrap.Path(folder), force=there)
                 sys.path_importer_cache.clear()  # it may know the folder as it was
             return packages
         except OSError as error:  # not writable, a full disk, a quota: another file system may do
