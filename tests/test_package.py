@@ -199,7 +199,8 @@ def test_the_start_imports_nothing_of_shiv_once_unpacked(pyz):
 
 def test_nowhere_to_unpack_is_one_line(pyz):
     code = (
-        "import sys; sys.argv = sys.argv[1:]; sys.path.insert(0, sys.argv[0]); BUILD_ID, SIZE = 'x', 1; import _unpack;"
+        "import sys; sys.argv = sys.argv[1:]; sys.path.insert(0, sys.argv[0]); BUILD_ID, SIZE = 'x', 1;"
+        "is_private = bool; import _unpack;"
         "_unpack.roots = lambda: iter(['/dev/null/a', '/proc/b']); _unpack.unpack(False)"
     )
     said = run(sys.executable, "-c", code, pyz)

@@ -9,20 +9,27 @@ BUILD_ID = ""  # shiv's: the SHA-256 of the contents
 SIZE = 0  # bytes of witness.py: a shorter one was cut off by a full disk or a crash
 
 
+def is_private(path):
+    """Say whether a path is there and only this user can change it."""
+    try:
+        seen = os.stat(path)
+    except OSError:
+        return False
+    return seen.st_uid == os.geteuid() and not seen.st_mode & 0o022
+
+
 def find():
     """Return the usual folder of this build, None where it is not whole, or others can change what lies in it."""
     given, home = os.environ.get("SHIV_ROOT"), os.path.expanduser("~")
     root = os.path.abspath(given or os.path.join(home, ".shiv"))
     folder = os.path.join(root, os.path.basename(os.path.realpath(sys.argv[0])) + "_" + BUILD_ID)
     packages = os.path.join(folder, "site-packages")
+    module = os.path.join(packages, "witness.py")
     try:
-        for path in (given or home, root, folder, packages, os.path.join(packages, "witness.py")):
-            seen = os.stat(path)
-            if seen.st_uid != os.geteuid() or seen.st_mode & 0o022:
-                return None
-    except OSError:
+        private = all(map(is_private, (given or home, root, folder, packages, module)))
+        return packages if private and os.path.getsize(module) == SIZE else None
+    except OSError:  # another start puts it there anew at this very moment
         return None
-    return packages if seen.st_size == SIZE else None
 
 
 def load(packages, last=False):
