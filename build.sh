@@ -24,6 +24,7 @@ usage() {
 ./build.sh bench        build, and print the budgets beside what is measured
 ./build.sh crash        break one whole cycle at every call and write, in every way (./build.sh crash 40: so many)
 ./build.sh mutants      take away, one at a time, what keeps a promise; a test must notice
+./build.sh real         the tests against the real bd and dolt on the PATH; 3 where one is missing
 ./build.sh fuzz         feed every parser a million inputs; no exception but those it declares
 ./build.sh lint         ruff alone
 ./build.sh map          the house that witness.py is: floors, rooms, lines, jobs
@@ -150,7 +151,7 @@ test)
     build
     exec "$VENV/bin/python" -I "$ROOT/tests/tools/suite.py" "$PYZ" "$@"
     ;;
-demo | bench | mutants | fuzz | crash)
+demo | bench | mutants | fuzz | crash | real)
     need_tool git
     need_tool tmux
     [ -r "$ROOT/tests/$word.py" ] || die $NO_INPUT "$ROOT/tests/$word.py is missing"
@@ -177,6 +178,6 @@ help | -h | --help)
     usage
     ;;
 *)
-    die 2 "no chore $word; there are build, test, demo, bench, crash, mutants, fuzz, lint, map, room, python, help"
+    die 2 "no chore $word; there are build, test, demo, bench, crash, mutants, real, fuzz, lint, map, room, python, help"
     ;;
 esac

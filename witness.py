@@ -8,12 +8,13 @@ a commit, and spawns workers for ready issues. One file, standard library only.
 The house, bottom-up; a room uses only what stands above it (`./build.sh map` prints it with line numbers):
 
   words       header · constants · errors · settings · names · model · memory · actions
-  reading     formats · letters · issues
-  judging     health · draft · alerts · ladder · retire · fate · spawn · requests · decide
+  reading     formats · letters · issues · dialects · answers
+  judging     health · draft · alerts · ladder · retire · fate · spawn · custody · requests ·
+              decide
   telling     report · explain · render · screen · units
   ----------  the line: above it nothing touches the outside, the clock or chance; below it nothing decides
-  hands       children · host · processes · ground · store · git · tmux · tools · queue · mailbox · quiesce · contents ·
-              inspect · rescue · removal · trash · retirement · recover · spawner
+  hands       children · host · processes · ground · store · git · tmux · tools · claims · queue · bd · beads ·
+              mailbox · quiesce · contents · inspect · rescue · removal · trash · retirement · recover · spawner
   running     observe · typing · perform · loop · rehearsal · daemon · desk
   front door  worker · person · service · look · doctor · commands · cli
 
@@ -95,6 +96,7 @@ KILL_GRACE_S = 2.0  # between TERM and KILL: a git killed at once leaves packed-
 MAILS_PER_TICK = 200  # read per tick, oldest first: ten thousand must not stall a tick
 ACKS_PER_TICK = 20  # acknowledged per tick, for the same reason
 MAIL_LIMIT_BYTES = 64 * 1024  # of one mail looked at; a request needs a few hundred
+SETTLES_PER_TICK = 10  # claims that a shared queue is told of in one tick: each takes a second of bd
 DEAD_LETTER_TRIES = 3  # a mail that could not be handled this often is kept aside and counted
 SEND_RETRY_S = (60, 300, 900, 3600)  # waits between tries of a letter that could not be sent; the last repeats
 REFUSAL_BACKOFF_S = (120, 300, 600, 1800)  # looks at a blocked request: after 2, 5, 10, then every 30 min
@@ -149,6 +151,8 @@ EVENTS = {
     "spawned": "a worker was started for an issue",
     "spawn-failed": "a worker could not be started, and why",
     "released": "an issue was set free, or a hold ended",
+    "lost": "another was faster to take an issue; nothing was started for it",
+    "claimed": "an issue that one of our workers is on was open again, and was claimed again",
     "unclosed": "an issue's work is on the default branch, but the issue could not be closed",
     "closed": "an issue's work is on the default branch; it was closed",
     "paused": "a person said stop acting",
@@ -335,7 +339,9 @@ SETTINGS = (
     Setting("escalate_command", "words", (), "argv that also gets each escalation, JSON on its standard input"),
     Setting("tmux_socket", "text", "", "tmux -L socket name (default: tmux's own)"),
     Setting("session_name", "text", "gt-{rig}-{name}", "session of a worker"),
-    Setting("backend", "choice", "auto", "where issues, mail and workers come from", choices=("auto", "local")),
+    Setting(
+        "backend", "choice", "auto", "where issues, mail and workers come from", choices=("auto", "local", "beads")
+    ),
     _seconds("tool_timeout", 20, "an outside tool that takes longer is ended"),
     Setting("as_root", "flag", False, "let root watch a rig that belongs to someone else"),
 )
@@ -822,6 +828,7 @@ class Issue(Value):
     created: str = ""  # RFC 3339 text, only compared
     deferred_until: str = ""  # RFC 3339 text
     aside: str = ""  # why it is no work although open: pinned, ephemeral, template
+    rank: int = 0  # its place in the answer of a queue that orders what it gives
 
 
 class Claim(Value):
@@ -837,6 +844,7 @@ class Claim(Value):
     ref: str = ""  # retired ref, once handed over
     tip: str = ""  # commit handed over
     birth: tuple = ()  # [path, raw hash] that status listed right after the checkout
+    owed: str = ""  # what a shared queue was not told yet: claim, release, label, close
 
 
 class SpawnSight(Value):
@@ -896,11 +904,14 @@ class Observation(Value):
     ports: dict = {}
     sightings: dict = {}
     strangers: tuple = ()  # (folder, reason) below polecats/ that are none
+    sessions: frozenset | None = None  # names of all sessions; None: tmux could not be asked
     looks: dict = {}
     outcomes: tuple = ()
     mails: tuple = ()
     mails_waiting: int = 0
     issues: tuple | None = None  # None: the queue could not be asked
+    whole: bool = True  # these are all there are; else an issue that is not here is only not ready
+    fresh: bool = True  # what is in progress was asked for in this very look
     bad_lines: tuple = ()
     claims: dict | None = None
     spawn: SpawnSight | None = None
@@ -1066,6 +1077,8 @@ class Memory(Value):
     storm_at: float = 0.0  # host-level halt since
     calm_ticks: int = 0
     merged_at: float = 0.0  # last look for merged work
+    missed: tuple = ()  # issues in progress whose worker was gone when they were last looked at
+    backend: str = ""  # the queue this rig had last; a database that is away is no reason for another
     swept_at: float = 0.0
     exceptions: int = 0
     day: str = ""  # the local day that the today_… figures belong to
@@ -1315,6 +1328,13 @@ class ReleaseOrphan(Action):
     claim: Claim
 
 
+class SettleClaim(Action):
+    """Bring the queue and a claim of ours together."""
+
+    claim: Claim
+    step: str  # tell: the queue what it is owed; keep: claim it again; free: somebody else set it free
+
+
 class CheckMerged(Action):
     """Look whether handed-over work has reached the default branch; close its issue if so."""
 
@@ -1337,6 +1357,7 @@ def describe(action: Action) -> str:
         StartSpawn: "spawn a worker for",
         EndSpawn: "settle the spawn for",
         ReleaseOrphan: "release",
+        SettleClaim: "bring queue and claim together for",
         CheckMerged: "look whether it is merged:",
         SweepTrash: "sweep",
     }[type(action)]
@@ -1729,7 +1750,12 @@ CLOSED = frozenset({"closed", "tombstone"})
 LINK_DEFAULTS = (("issue_id", ""), ("type", "blocks"), ("depends_on_id", ""))
 
 
-def _parse_issue(data) -> Issue:
+def parse_item(data) -> Issue:
+    """Read one issue as every version of `bd` writes it, links passed over.
+
+    Raises:
+        ValueError: it is no issue, or a field has another type than it has in any version.
+    """
     if not isinstance(data, dict):
         raise ValueError("no JSON object")
     if not isinstance(data.get("id"), str) or not is_issue_id(data["id"]):
@@ -1743,12 +1769,29 @@ def _parse_issue(data) -> Issue:
             raise ValueError(f"{key} is no text")
         return value
 
-    priority = data.get("priority", 0)
+    priority, labels = data.get("priority", 0), data.get("labels") or []
     if isinstance(priority, bool) or not isinstance(priority, int):
         raise ValueError("priority is no number")
-    labels, links = data.get("labels") or [], data.get("dependencies") or []
-    if not isinstance(labels, list) or not isinstance(links, list):
-        raise ValueError("labels or dependencies are no list")
+    if not isinstance(labels, list):
+        raise ValueError("labels are no list")
+    return Issue(
+        id=data["id"],
+        title=clean_line(text("title")),
+        status=text("status", "open"),
+        priority=priority,
+        type=text("issue_type", "task"),
+        assignee=text("assignee"),
+        labels=tuple(str(label) for label in labels),
+        created=text("created_at"),
+        deferred_until=text("defer_until"),
+        aside=next((key for key in ("pinned", "ephemeral", "wisp", "is_template") if data.get(key) is True), ""),
+    )
+
+
+def _parse_issue(data) -> Issue:
+    issue, links = parse_item(data), data.get("dependencies") or []
+    if not isinstance(links, list):
+        raise ValueError("dependencies are no list")
     kinds = {"blocks": [], "parent-child": []}
     for link in links:
         if not isinstance(link, dict):
@@ -1758,24 +1801,11 @@ def _parse_issue(data) -> Issue:
         if not all(isinstance(one, str) for one in (owner, kind, target)):
             raise ValueError("a dependency is no link")
         # A line may also list links in which it is the target; only its own side says what it waits for.
-        if owner in ("", data["id"]) and kind in kinds:
+        if owner in ("", issue.id) and kind in kinds:
             if not target:
                 raise ValueError("a dependency names no issue")
             kinds[kind].append(target)
-    return Issue(
-        id=data["id"],
-        title=clean_line(text("title")),
-        status=text("status", "open"),
-        priority=priority,
-        type=text("issue_type", "task"),
-        assignee=text("assignee"),
-        labels=tuple(str(label) for label in labels),
-        blocked_by=tuple(kinds["blocks"]),
-        parents=tuple(kinds["parent-child"]),
-        created=text("created_at"),
-        deferred_until=text("defer_until"),
-        aside=next((key for key in ("pinned", "ephemeral", "wisp", "is_template") if data.get(key) is True), ""),
-    )
+    return issue.but(blocked_by=tuple(kinds["blocks"]), parents=tuple(kinds["parent-child"]))
 
 
 def parse_issues(text: str):
@@ -1831,15 +1861,20 @@ def is_deferred(issue: Issue, now: float) -> bool:
         return True
 
 
+def in_order(issue: Issue) -> tuple:
+    """Return the key that sorts issues in the queue's own order: its own ranks, else priority, age, id."""
+    return issue.rank, issue.priority, issue.created, issue.id
+
+
 def list_ready(issues, now: float) -> tuple:
-    """Return the open, unblocked issues in the queue's own order: priority, age, id."""
+    """Return the open, unblocked issues in the queue's own order."""
     by_id = {issue.id: issue for issue in issues}
     ready = [
         issue
         for issue in issues
         if issue.status == "open" and not find_blocking(issue, by_id) and not is_deferred(issue, now)
     ]
-    return tuple(sorted(ready, key=lambda issue: (issue.priority, issue.created, issue.id)))
+    return tuple(sorted(ready, key=in_order))
 
 
 def _write_line(data: dict) -> str:
@@ -1885,6 +1920,227 @@ def close_issue_text(text: str, issue_id: str, at: float, reason: str) -> str:
     if not found:
         raise KeyError(issue_id)
     return "\n".join(lines)
+
+
+# ====================================================================================================
+# room: dialects — what each version of `bd` takes and promises: one row where something differs
+# ====================================================================================================
+#
+# Facts from exchanges with the real programs (tests/data/recorded) and, between those, from their sources.
+
+NEWEST_BD = (1, 0, 5)  # the newest whose answers were recorded; a newer one is spoken to as this one
+HANDED_OVER_LABEL = "witness:handed-over"
+BD_LIMIT_BYTES = 64 << 20  # of one answer: ready issues come with their whole text, and ten thousand are 10 MB
+BD_SHOWN = 50  # issues that one `bd show` is asked for: more could be too long for a command line
+BD_ENVIRONMENT = {
+    # Before 0.50 bd starts a daemon of its own, which a look must not leave behind; later ones know none of these.
+    "BD_NO_DAEMON": "1",
+    "BEADS_NO_DAEMON": "1",
+    "BEADS_AUTO_START_DAEMON": "false",
+    # A database server that is down is a person's: one that we started could be a second one on the same files.
+    "BEADS_DOLT_AUTO_START": "0",
+    # 0.57 commits a backup of its database to the repository, and pushes it, after whatever it was asked.
+    "BD_BACKUP_ENABLED": "false",
+}
+# Where a shared server is; of all that begins with BD_ or BEADS_ only this reaches bd.
+BD_KEPT_PREFIXES = ("BEADS_DOLT_", "BEADS_CREDENTIALS_FILE")
+
+
+class BdDialect(Value):
+    """One row: how `bd` is spoken to from a version on, and what a claim of it is worth."""
+
+    since: tuple  # (major, minor, patch)
+    claims: bool  # it knows --claim; without it status and assignee are set, whoever has the issue
+    exclusive: bool  # of many who claim at once, on whatever host, exactly one wins
+    reopens: bool  # a claim of a closed issue opens it
+    deep: bool  # `ready --parent` gives children at every depth; else each level is asked for
+    list_words: tuple = ()  # more words for `list`
+
+
+BD_DIALECTS = tuple(
+    BdDialect(since=since, claims=claims, exclusive=exclusive, reopens=reopens, deep=deep, list_words=list_words)
+    for since, claims, exclusive, reopens, deep, list_words in (
+        # since     claims exclusive reopens deep  list_words
+        ((0, 30, 7), False, False, True, False, ()),
+        ((0, 37, 0), False, False, True, True, ()),  # --parent
+        ((0, 42, 0), True, False, True, True, ()),  # --claim, which looks and then sets: two may win
+        ((0, 50, 0), True, False, True, False, ()),  # Dolt: --parent gives one level
+        ((0, 57, 0), True, True, True, False, ()),  # one conditional update in a transaction, and status 1 to the loser
+        ((0, 59, 0), True, True, True, False, ("--flat",)),  # `list --json` drew a tree
+        ((0, 60, 0), True, True, True, False, ()),
+        ((1, 0, 4), True, True, False, True, ()),  # a closed issue is refused; --parent is deep again
+    )
+)
+
+
+def choose_dialect(version: tuple) -> tuple:
+    """Return (row, what is to be said of it): the newest row that the version has reached."""
+    fitting = [row for row in BD_DIALECTS if row.since <= version]
+    text = ".".join(str(part) for part in version)
+    if not fitting:
+        oldest = ".".join(str(part) for part in BD_DIALECTS[0].since)
+        return BD_DIALECTS[0], f"bd {text} is older than any that was tried; it is spoken to as {oldest}"
+    if version > NEWEST_BD:
+        newest = ".".join(str(part) for part in NEWEST_BD)
+        return fitting[-1], f"bd {text} is newer than any that was tried; it is spoken to as {newest}"
+    return fitting[-1], ""
+
+
+def ready_argv(dialect: BdDialect, epic: str = "") -> tuple:
+    """Ask for what is ready, all of it; below an epic where the version reaches every depth."""
+    return ("bd", "ready", "--json", "--limit", "0", *(("--parent", epic) if epic and dialect.deep else ()))
+
+
+def held_argv(dialect: BdDialect) -> tuple:
+    """Ask for what is in progress, whoever has it."""
+    return ("bd", "list", "--json", "--limit", "0", "--status", "in_progress", *dialect.list_words)
+
+
+def show_argv(issues) -> tuple:
+    """Ask for some issues by their ids; without one, bd would take the last that anybody touched."""
+    return ("bd", "show", *issues, "--json")
+
+
+def claim_argv(dialect: BdDialect, issue: str, actor: str) -> tuple:
+    """Take an issue that nobody has."""
+    words = ("--claim", "--actor", actor) if dialect.claims else ("--status", "in_progress", "--assignee", actor)
+    return ("bd", "update", issue, *words, "--json")
+
+
+def keep_argv(issue: str) -> tuple:
+    """Set an issue in progress again that is assigned to us already."""
+    return ("bd", "update", issue, "--status", "in_progress", "--json")
+
+
+def release_argv(issue: str, marked: bool) -> tuple:
+    """Give an issue back; marked: it carries our label, which goes, too."""
+    unmark = ("--remove-label", HANDED_OVER_LABEL) if marked else ()
+    return ("bd", "update", issue, "--status", "open", "--assignee", "", *unmark, "--json")
+
+
+def mark_argv(issue: str) -> tuple:
+    """Mark an issue whose work waits to be merged."""
+    return ("bd", "update", issue, "--add-label", HANDED_OVER_LABEL, "--json")
+
+
+def close_argv(issue: str, reason: str) -> tuple:
+    """Close an issue."""
+    return ("bd", "close", issue, "--reason", reason, "--json")
+
+
+# ====================================================================================================
+# room: answers — what `bd` printed, into what it means; never "nothing" out of an error
+# ====================================================================================================
+
+# An answer that is neither: the issues it lists, or UNKNOWN.
+MISSING, REFUSED = "missing", "refused"
+SAYS_MISSING = r"no issues? found matching"
+# The last two are the server's word to all but one of those who claim at the same time.
+SAYS_REFUSED = r"already claimed by|not claimable|Error 1213|serialization failure"
+
+
+class BdAnswer(Value):
+    """What one answer of `bd` means; `issues` counts only where kind is "issues"."""
+
+    kind: str  # "issues", MISSING, REFUSED or UNKNOWN
+    issues: tuple = ()
+    bad: tuple = ()  # what of it could not be read, in words
+    reason: str = ""  # what it complained of
+
+
+def _read_json(text: str):
+    """Return the JSON document of an answer, from the first line that begins one; warnings may stand before it.
+
+    Raises:
+        ValueError: there is none, or not a whole one.
+    """
+    start = re.search(r"^\s*(?=[\[{]|null\s*$)", text, re.MULTILINE)
+    if start is None:
+        raise ValueError("it printed no JSON")
+    data = json.loads(text[start.end() :])
+    # BD_JSON_ENVELOPE, to be the default of 2.0: the same payload, one level down.
+    return data["data"] if isinstance(data, dict) and "data" in data and "id" not in data else data
+
+
+def find_complaint(ran) -> str:
+    """Return what a tool that failed says of it, in one line; ran as of Host.run.
+
+    An error object counts wherever it was printed, then a line that says so: warnings stand before it.
+    """
+    if ran.failure:
+        return ran.failure
+    for raw in (ran.out, ran.err):
+        try:
+            data = _read_json(raw.decode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(data, dict) and isinstance(data.get("error"), str):
+            return clean_line(data["error"], 300)
+    lines = [line for line in ran.err.decode("utf-8", "replace").splitlines() if line.strip()]
+    said = next((line for line in lines if line.lower().startswith(("error", "fatal", "panic"))), "")
+    return clean_line(said or (lines[-1] if lines else ""), 300)
+
+
+def _read_items(items) -> BdAnswer:
+    found, bad = {}, []
+    for place, item in enumerate(items):
+        try:
+            issue = parse_item(item)
+        except ValueError as error:
+            bad.append(f"item {place + 1}: {clean_line(str(error), 80)}")
+            continue
+        found.setdefault(issue.id, issue.but(rank=place))
+    if bad and not found:
+        return BdAnswer(kind=UNKNOWN, reason=f"its answer is of no known form: {bad[0]}")
+    return BdAnswer(kind="issues", issues=tuple(found.values()), bad=tuple(bad))
+
+
+def decode_answer(ran) -> BdAnswer:
+    """Return what an answer to any of our questions means.
+
+    Only standard output is data. A status other than 0 or a complaint never means "no issue": it is MISSING, REFUSED
+    or UNKNOWN. Which of these a claim was counts less than what is read back after it.
+    """
+    said, data = find_complaint(ran), False
+    if not ran.failure and ran.status == 0:
+        try:
+            data = _read_json(ran.text())
+        except (ValueError, RecursionError) as error:
+            said = said or clean_line(str(error), 80)
+        if isinstance(data, list):
+            return _read_items(data)
+        if isinstance(data, dict) and "error" not in data:
+            return _read_items([data])
+        if data is None and not said.lower().startswith("error"):
+            return BdAnswer(kind="issues")
+    everything = (ran.out + b"\n" + ran.err).decode("utf-8", "replace")
+    kind = MISSING if re.search(SAYS_MISSING, everything) else REFUSED if re.search(SAYS_REFUSED, everything) else ""
+    if ran.failure or not kind:
+        return BdAnswer(kind=UNKNOWN, reason=said or f"exit {ran.status} without a word")
+    return BdAnswer(kind=kind, reason=said)
+
+
+def decode_children(ran) -> tuple | None:
+    """Return the ids of the children of the issues that `bd show` lists, None where that cannot be known."""
+    if decode_answer(ran).kind != "issues":
+        return None
+    data, found = _read_json(ran.text()), []
+    for item in data if isinstance(data, list) else [data]:
+        links = item.get("dependents") if isinstance(item, dict) else None
+        for link in links if isinstance(links, list) else ():
+            if isinstance(link, dict) and link.get("dependency_type") == "parent-child":
+                child = link.get("id")
+                if not isinstance(child, str) or not is_issue_id(child):
+                    return None
+                found.append(child)
+    return tuple(found)
+
+
+def decode_version(ran) -> tuple | None:
+    """Return the version that `bd version` prints, with or without --json, as numbers; None where it prints none."""
+    said = r"(?m)^(?:bd version |\s*\"version\": \")(\d{1,5})\.(\d{1,5})\.(\d{1,5})\b"
+    match = re.search(said, ran.text()) if ran.ok else None
+    return tuple(int(part) for part in match.groups()) if match else None
 
 
 # ====================================================================================================
@@ -2702,7 +2958,7 @@ def decide_fate(facts: BranchFacts) -> tuple:
 def why_not_ready(issue: Issue, now: float, by_id: dict) -> str:
     """Return why an issue is no work at present, whoever asks."""
     if issue.status != "open":
-        return f"its status is {issue.status}"
+        return f"its status is {issue.status}" + f", with {clean_line(issue.assignee, 60)}" * bool(issue.assignee)
     blocking = find_blocking(issue, by_id)
     if blocking:
         return f"blocked by {blocking}" + ("" if blocking in by_id else ", which is not in the queue")
@@ -2725,7 +2981,8 @@ def why_filtered(issue: Issue, config: Config, by_id: dict) -> str:
     missing = [label for label in config.labels if label not in issue.labels]
     if missing:
         return f"it lacks the label {missing[0]} (labels)"
-    if config.epic_id and config.epic_id not in {parent.id for parent in find_ancestors(issue, by_id)}:
+    above = {*issue.parents, *(parent.id for parent in find_ancestors(issue, by_id))} if config.epic_id else ()
+    if config.epic_id and config.epic_id not in above:
         return f"it is no child of {config.epic_id} (epic_id)"
     return ""
 
@@ -2787,6 +3044,8 @@ def why_attended(issue: Issue, draft: Draft) -> str:
         return f"handed over by {claim.name}: {claim.branch or claim.ref} waits to be merged; `spawn reset` frees it"
     if claim is not None and claim.state == "failed" and claim.actor != seen.actor:
         return f"claimed by {claim.actor}"
+    if claim is not None and claim.owed:
+        return "the queue was not told yet that it is free"
     effort = draft.memory.issues.get(issue.id)
     if effort is not None and effort.attempts >= SPAWN_ATTEMPTS:
         return f"failed {effort.attempts} times ({effort.error}); `spawn reset {issue.id}` tries again"
@@ -2950,8 +3209,14 @@ def settle_spawn(draft: Draft, outcome: Outcome) -> None:
         if issue not in draft.memory.spawned_issues:
             draft.change(spawned_issues=(*draft.memory.spawned_issues, issue))
         return  # its failed attempts are forgotten once its work is handed over, not before
-    draft.tell("spawn-failed", issue, outcome.detail)
     fault = outcome.data.get("fault", "")
+    if fault == "lost":  # no failure of anybody, and no spawn: the next issue may have its worker at once
+        draft.tell("lost", issue, outcome.detail)
+        draft.change(spawned_at=0.0)
+        effort = draft.memory.issues.get(issue, Effort())
+        draft.put("issues", issue, effort.but(next_at=draft.seen.now + draft.config.interval, error=outcome.detail))
+        return
+    draft.tell("spawn-failed", issue, outcome.detail)
     if fault == "taken":
         draft.put("issues", issue, Effort(attempts=SPAWN_ATTEMPTS, error=outcome.detail))
         raise_matter(draft, f"spawn-{issue}", "", "", f"Issue {issue} gets no worker: {outcome.detail}")
@@ -2972,25 +3237,95 @@ def settle_spawn(draft: Draft, outcome: Outcome) -> None:
         )
 
 
+# ====================================================================================================
+# room: custody — issues in our hands after the spawn: given back, orphaned, merged, or changed by others
+# ====================================================================================================
+
+
+KEPT = "not released: "  # begins the evidence of an orphan of whose work something exists
+
+
+def _may_judge(draft: Draft) -> bool:
+    """Tell whether claims, issues and worktrees are known, so that what is not seen is not there."""
+    seen = draft.seen
+    return seen.claims is not None and seen.issues is not None and seen.ports.get("git", Port()).state != UNKNOWN
+
+
+def _list_there(draft: Draft) -> set:
+    return {*draft.seen.sightings, *draft.memory.retirements, *(folder for folder, _ in draft.seen.strangers)}
+
+
+def _is_taken(claim: Claim, issue: Issue, seen: Observation) -> bool:
+    held = claim.state in ("working", "failed") and seen.fresh
+    return held and issue.status == "in_progress" and issue.assignee != seen.actor
+
+
+def settle_claims(draft: Draft) -> None:
+    """Tell a shared queue what it is owed, and follow what others have done there to issues of ours."""
+    seen = draft.seen
+    if seen.whole or not _may_judge(draft):
+        return
+    by_id, there = {issue.id: issue for issue in seen.issues}, _list_there(draft)
+    under_way = {draft.memory.spawn.issue} if draft.memory.spawn is not None else set()
+    taken, owing = {}, 0
+    for claim in seen.claims.values():
+        issue = by_id.get(claim.issue)
+        if claim.owed:
+            owing += 1
+            if owing > SETTLES_PER_TICK:
+                continue
+            draft.act(SettleClaim(subject=claim.issue, claim=claim, step="tell", why=f"{claim.owed} is owed"))
+        elif claim.actor != seen.actor or issue is None or claim.issue in under_way:
+            continue
+        elif issue.status == "open" and not issue.assignee:
+            if claim.state in ("claimed", "working", "failed") and claim.name in there:
+                why = f"it was set open, and {claim.name} is on it"
+                draft.act(SettleClaim(subject=claim.issue, claim=claim, step="keep", why=why))
+            elif claim.state in ("working", "failed", "handed-over"):
+                draft.act(SettleClaim(subject=claim.issue, claim=claim, step="free", why="it was set open"))
+        elif _is_taken(claim, issue, seen) and claim.name in there:
+            holder = issue.assignee or "nobody"
+            taken[claim.issue] = f"{claim.issue}, which {claim.name} works on, is {holder}'s now"
+    for issue, summary in taken.items():
+        raise_matter(draft, f"taken-{issue}", "", "", summary, f"two may work on it: look with `explain {issue}`")
+    if seen.fresh:
+        for matter in list(draft.memory.escalations.values()):
+            issue = matter.cause[len("taken-") :]
+            if matter.cause == f"taken-{issue}" and issue not in taken:
+                close_matter(draft, matter.cause, "", "it is ours again, or nobody of ours is on it")
+
+
+def _find_orphans(draft: Draft) -> dict:
+    """Return by issue the claims whose worker is gone; of an issue in progress that only the queue calls ours, too."""
+    seen, there = draft.seen, _list_there(draft)
+    under_way = draft.memory.spawn.issue if draft.memory.spawn is not None else ""
+    found = {}
+    for issue in seen.issues:
+        claim = seen.claims.get(issue.id)
+        if issue.status in CLOSED or issue.id == under_way or (claim is not None and claim.owed):
+            continue
+        if claim is not None and claim.state in ("claimed", "working", "failed", "handed-over"):
+            if claim.state == "working" and claim.actor == seen.actor and claim.name not in there:
+                found[issue.id] = claim
+        elif not seen.whole and issue.status == "in_progress" and issue.assignee == seen.actor:
+            found[issue.id] = claim or Claim(issue=issue.id, actor=seen.actor, at=0.0, name=name_for_issue(issue.id))
+    return {
+        issue: claim
+        for issue, claim in found.items()
+        if claim.name not in there
+        and session_for(draft.config.session_name, seen.rig, claim.name) not in (seen.sessions or ())
+    }
+
+
 def watch_orphans(draft: Draft) -> None:
-    """Tell a person of an issue whose worker's worktree is gone; free it only where release_orphans_after says so.
+    """Tell a person of an issue in progress whose worker was gone twice; free it only by release_orphans_after.
 
     Nobody would ever work on it again, and nobody would say so.
     """
     seen, memory = draft.seen, draft.memory
-    known = seen.claims is not None and seen.issues is not None and seen.ports.get("git", Port()).state != UNKNOWN
-    if not known or not draft.may_time():
+    if not _may_judge(draft) or not draft.may_time() or not seen.fresh or seen.sessions is None:
         return
-    open_ids = {issue.id for issue in seen.issues if issue.status not in CLOSED}
-    there = {*seen.sightings, *memory.retirements, *(folder for folder, _ in seen.strangers)}
-    orphans = {
-        claim.issue: claim
-        for claim in seen.claims.values()
-        if claim.state == "working"
-        and claim.actor == seen.actor
-        and claim.name not in there
-        and claim.issue in open_ids
-    }
+    orphans = _find_orphans(draft)
     for matter in list(memory.escalations.values()):
         issue = matter.cause[len("orphan-") :]
         if matter.cause == f"orphan-{issue}" and issue not in orphans:
@@ -2998,12 +3333,26 @@ def watch_orphans(draft: Draft) -> None:
     for issue, claim in orphans.items():
         matter = memory.escalations.get(f"orphan-{issue}..")
         after_s = draft.config.release_orphans_after
-        if matter is None:
+        if matter is None and issue in memory.missed:
             branch = f"; its branch {claim.branch} is untouched" * bool(claim.branch)
             summary = f"Issue {issue} was worked on by {claim.name}, whose worktree is gone{branch}"
-            raise_matter(draft, f"orphan-{issue}", "", "", summary, f"`spawn reset {issue}` frees it")
-        elif after_s and seen.now >= matter.opened_at + after_s:
+            if not claim.at:
+                summary = f"Issue {issue} is in progress for {claim.actor}, and nothing here works on it"
+            evidence = f"no session and no worktree of {claim.name}, seen twice; `spawn reset {issue}` frees it"
+            raise_matter(draft, f"orphan-{issue}", "", "", summary, evidence)
+        elif matter is None or not after_s or matter.evidence.startswith(KEPT):
+            continue
+        elif seen.now >= matter.opened_at + after_s:
             draft.act(ReleaseOrphan(subject=issue, claim=claim, why=f"{claim.name} is gone"))
+    if tuple(sorted(orphans)) != memory.missed:
+        draft.change(missed=tuple(sorted(orphans)))
+
+
+def settle_release(draft: Draft, outcome: Outcome) -> None:
+    """Note why an orphan was not released, so that it is not tried again and a person can read it."""
+    matter = draft.memory.escalations.get(f"orphan-{outcome.subject}..")
+    if matter is not None and outcome.data.get("kept"):
+        draft.put("escalations", f"orphan-{outcome.subject}..", matter.but(evidence=KEPT + outcome.detail))
 
 
 def check_merged(draft: Draft) -> None:
@@ -3011,8 +3360,9 @@ def check_merged(draft: Draft) -> None:
     seen = draft.seen
     if not draft.config.close_merged or seen.now < draft.memory.merged_at + MERGED_CHECK_S or seen.claims is None:
         return
-    waiting = [claim for claim in seen.claims.values() if claim.state == "handed-over"]
-    if waiting and seen.ports.get("git", Port()).state != UNKNOWN:
+    waiting = [claim for claim in seen.claims.values() if claim.state == "handed-over" and not claim.owed]
+    blind = any(seen.ports.get(port, Port()).state == UNKNOWN for port in ("git", "queue"))
+    if waiting and not blind:
         draft.change(merged_at=seen.now)
         for claim in waiting:
             draft.act(CheckMerged(subject=claim.issue, claim=claim))
@@ -3261,6 +3611,7 @@ SETTLE = {
     "letter": settle_letter,
     "retire": settle_retirement,
     "spawn": settle_spawn,
+    "release": settle_release,
 }
 
 
@@ -3282,10 +3633,11 @@ def _forget_gone(draft: Draft) -> None:
                 draft.put("ports", f"look.{name}", None)
     if seen.issues is not None:
         known = {issue.id: issue.status for issue in seen.issues}
+        absent = "closed" if seen.whole else "not shown"
         for issue in memory.issues:
-            if known.get(issue, "closed") in CLOSED:
+            if known.get(issue, absent) in CLOSED:
                 draft.put("issues", issue, None)
-        spawned = tuple(issue for issue in memory.spawned_issues if known.get(issue, "closed") not in CLOSED)
+        spawned = tuple(issue for issue in memory.spawned_issues if known.get(issue, absent) not in CLOSED)
         if spawned != memory.spawned_issues:
             draft.change(spawned_issues=spawned)
     for matter in list(draft.memory.escalations.values()):
@@ -3399,6 +3751,7 @@ def decide(seen: Observation, memory: Memory, config: Config) -> Decision:
     if not paused:
         if not seen.person:
             raise_again(draft)
+            settle_claims(draft)
             watch_orphans(draft)
             check_merged(draft)
         send_due_letters(draft)
@@ -3624,7 +3977,7 @@ def report_issues(
     by_id = {issue.id: issue for issue in seen.issues or ()}
     general = why_no_spawn(draft, by_hand)
     rows = []
-    for issue in sorted(by_id.values(), key=lambda one: (one.status in CLOSED, one.priority, one.created, one.id)):
+    for issue in sorted(by_id.values(), key=lambda one: (one.status in CLOSED, in_order(one))):
         if only and issue.id not in only:
             continue
         filtered = "" if by_hand else why_filtered(issue, config, by_id)
@@ -3644,7 +3997,7 @@ def report_issues(
 
 def report_actions(actions) -> list:
     """Return the actions of a round as data."""
-    about_issues = (StartSpawn, EndSpawn, ReleaseOrphan, CheckMerged)
+    about_issues = (StartSpawn, EndSpawn, ReleaseOrphan, SettleClaim, CheckMerged)
     about_polecats = (LookTwice, Nudge, Restart, Retire)
     return [
         {
@@ -5780,23 +6133,101 @@ def make_tools(host: Host, rig: Rig, config: Config, tick_lock_fd: int | None = 
 
 
 # ====================================================================================================
-# room: queue — the local queue: .beads/issues.jsonl, and one claim file per issue
+# room: claims — one file per issue that a worker of ours has or had: the record that outlives the worker
+# ====================================================================================================
+
+
+class Claims:
+    """The claim files of one rig: whoever creates one has the issue on this host, and only he changes it."""
+
+    def __init__(self, host: Host, rig: Rig) -> None:
+        self.host = host
+        self.folder = os.path.join(rig.state, "claims")
+        self._kept = {}
+
+    def read(self) -> dict | None:
+        """Return every claim by issue, None where they cannot be read; one damaged claim makes all unknown."""
+        found = {}
+        try:
+            names = [entry.name for entry in os.scandir(self.folder) if entry.name.endswith(".json")]
+        except FileNotFoundError:
+            names = []
+        except OSError:
+            return None
+        for name in names:
+            path = os.path.join(self.folder, name)
+            try:
+                about = os.stat(path)
+                signature = (about.st_ino, about.st_mtime_ns, about.st_size)
+                if self._kept.get(name, (None,))[0] != signature:
+                    self._kept[name] = (signature, load_value(Claim, json.loads(self.host.read(path, 8 << 20))))
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, TypeError, RecursionError):
+                return None
+            found[self._kept[name][1].issue] = self._kept[name][1]
+        self._kept = {name: self._kept[name] for name in names if name in self._kept}
+        return found
+
+    def read_all(self) -> dict:
+        """Return the claims.
+
+        Raises:
+            ToolError: they cannot be read; without them nobody knows whose an issue is.
+        """
+        found = self.read()
+        if found is None:
+            raise ToolError(f"the claims in {self.folder} cannot be read", "mend or remove the bad one")
+        return found
+
+    def take(self, claim: Claim) -> str:
+        """Claim an issue; "" when it is ours now, else who has it. A claim that was set free is taken over."""
+        path = self._path(claim.issue)
+        self.host.make_folder(self.folder)
+        if self.host.write_new(path, self._dump(claim)):
+            return ""
+        present = (self.read() or {}).get(claim.issue)
+        if present is None:
+            return "somebody (the claim cannot be read)"
+        ours_again = present.actor == claim.actor and present.state in ("failed", "claimed")
+        if present.state in ("released", "closed") or ours_again:
+            self.change(claim.but(birth=present.birth, start=present.start) if ours_again else claim)
+            return ""
+        return f"{present.actor} ({present.state})"
+
+    def change(self, claim: Claim) -> None:
+        """Write a claim anew; only the holder of the tick lock does so."""
+        self.host.make_folder(self.folder)
+        self.host.write(self._path(claim.issue), self._dump(claim))
+
+    def _path(self, issue: str) -> str:
+        return os.path.join(self.folder, f"{issue}.json")
+
+    @staticmethod
+    def _dump(claim: Claim) -> bytes:
+        return (json.dumps(dump_value(claim), sort_keys=True) + "\n").encode("utf-8", "surrogateescape")
+
+
+# ====================================================================================================
+# room: queue — the local queue: beads' JSONL file, written by nobody else
 # ====================================================================================================
 
 
 class LocalQueue:
-    """Issues from beads' JSONL file; claims as files that only one can create."""
+    """Issues from beads' JSONL file; a claim is its file, and nobody else needs to be told."""
+
+    whole = True  # it gives every issue there is: what it does not give does not exist
+    fresh = True  # what it gives was read in this very look
 
     def __init__(self, host: Host, rig: Rig, backend: tuple) -> None:
         self.host = host
         self.backend, self.backend_why = backend
         self.file = os.path.join(rig.path, ".beads", "issues.jsonl")
-        self.claims_folder = os.path.join(rig.state, "claims")
+        self.claims = Claims(host, rig)
         self.lock_file = os.path.join(rig.state, QUEUE_LOCK_FILE)
         self._issues = None
-        self._claims = {}
 
-    def read_issues(self) -> tuple:
+    def read_issues(self, _wanted=(), _asked=None) -> tuple:
         """Return (issues or None, bad lines, port); read again only when the file has changed."""
         if self.backend != "local":
             reason = f"backend {self.backend} ({self.backend_why}) is not served by this version; see `backend`"
@@ -5813,57 +6244,33 @@ class LocalQueue:
             return None, (), Port(state=UNKNOWN, reason=f"{self.file}: {error.strerror}")
         return self._issues[1], self._issues[2], Port(version="issues.jsonl")
 
+    def find(self, issue_id: str) -> Issue | None:
+        """Return one issue as it is now, None where there is none."""
+        return next((issue for issue in self.read_issues()[0] or () if issue.id == issue_id), None)
+
     # -- claims --------------------------------------------------------------------------------------
 
-    def read_claims(self) -> dict | None:
-        """Return every claim by issue, None where they cannot be read; one damaged claim makes all unknown."""
-        found = {}
-        try:
-            names = [entry.name for entry in os.scandir(self.claims_folder) if entry.name.endswith(".json")]
-        except FileNotFoundError:
-            names = []
-        except OSError:
-            return None
-        for name in names:
-            path = os.path.join(self.claims_folder, name)
-            try:
-                about = os.stat(path)
-                signature = (about.st_ino, about.st_mtime_ns, about.st_size)
-                if self._claims.get(name, (None,))[0] != signature:
-                    self._claims[name] = (signature, load_value(Claim, json.loads(self.host.read(path, 8 << 20))))
-            except FileNotFoundError:
-                continue
-            except (OSError, ValueError, TypeError, RecursionError):
-                return None
-            found[self._claims[name][1].issue] = self._claims[name][1]
-        self._claims = {name: self._claims[name] for name in names if name in self._claims}
-        return found
+    def claim(self, claim: Claim) -> tuple:
+        """Claim an issue; ("", "") when it is ours now, else (fault, who has it)."""
+        holder = self.claims.take(claim)
+        return ("host", holder) if holder else ("", "")
 
-    def claim(self, claim: Claim) -> str:
-        """Claim an issue; "" when it is ours now, else who has it. A claim that was set free is taken over."""
-        path = self._claim_path(claim.issue)
-        self.host.make_folder(self.claims_folder)
-        if self.host.write_new(path, self._dump(claim)):
-            return ""
-        present = (self.read_claims() or {}).get(claim.issue)
-        if present is None:
-            return "somebody (the claim cannot be read)"
-        ours_again = present.actor == claim.actor and present.state in ("failed", "claimed")
-        if present.state in ("released", "closed") or ours_again:
-            self.change_claim(claim.but(birth=present.birth, start=present.start) if ours_again else claim)
-            return ""
-        return f"{present.actor} ({present.state})"
+    def release(self, claim: Claim) -> None:
+        """Give an issue back."""
+        self.claims.change(claim.but(state="released"))
 
-    def change_claim(self, claim: Claim) -> None:
-        """Write a claim anew; only the holder of the tick lock does so."""
-        self.host.write(self._claim_path(claim.issue), self._dump(claim))
+    def hand_over(self, claim: Claim) -> None:
+        """Keep an issue whose work waits to be merged."""
+        self.claims.change(claim.but(state="handed-over"))
 
-    def _claim_path(self, issue: str) -> str:
-        return os.path.join(self.claims_folder, f"{issue}.json")
+    def finish(self, claim: Claim) -> None:
+        """Close an issue whose work is on the default branch.
 
-    @staticmethod
-    def _dump(claim: Claim) -> bytes:
-        return (json.dumps(dump_value(claim), sort_keys=True) + "\n").encode("utf-8", "surrogateescape")
+        Raises:
+            WitnessError: it is not in the file, or the file cannot be written.
+        """
+        self.close(claim.issue, f"merged; {claim.ref}")
+        self.claims.change(claim.but(state="closed"))
 
     # -- writing the file ----------------------------------------------------------------------------
 
@@ -5919,6 +6326,354 @@ class LocalQueue:
         if fd is None:
             raise BusyError(f"{self.file} is being written by another", "try again")
         return fd
+
+
+# ====================================================================================================
+# room: bd — the program, asked in the dialect of its version
+# ====================================================================================================
+
+LONGEST_REST_S = 320.0  # a bd that hangs is not asked again for up to this long, or each look would wait for it
+
+
+def find_on_path(host: Host, name: str) -> tuple | None:
+    """Return what differs as soon as a program was exchanged, None where it is not on the PATH."""
+    for folder in (os.environ.get("PATH") or os.defpath).split(os.pathsep):
+        path = os.path.join(folder or ".", name)
+        try:
+            about = os.stat(path)
+        except (OSError, ValueError):
+            continue
+        if stat.S_ISREG(about.st_mode) and os.access(path, os.X_OK):
+            return path, about.st_ino, about.st_size, about.st_mtime_ns
+    return None
+
+
+class Bd:
+    """The program: asked in the rig's folder, in the dialect of its version, and left in peace while it hangs."""
+
+    def __init__(self, host: Host, folder: str, timeout_s: float) -> None:
+        self.host, self.folder, self.timeout_s = host, folder, timeout_s
+        self.dialect, self.version, self.note = None, "", ""
+        self._program = None  # as it was when it told its version
+        self._hung, self._rests_until = 0, 0.0
+
+    def meet(self) -> str:
+        """Learn the version, again after the program was exchanged or has failed; return "" or why it is not known."""
+        program = find_on_path(self.host, "bd")
+        if program is None:
+            self._program = None
+            return "bd is not on the PATH"
+        if program == self._program:
+            return ""
+        ran = self.run("bd", "version")
+        version = decode_version(ran)
+        if version is None:
+            said = find_complaint(ran) if not ran.ok else f"it printed {clean_line(ran.text(), 60)!r}"
+            return f"bd version: {said}"
+        self.dialect, self.note = choose_dialect(version)
+        self.version, self._program = ".".join(str(part) for part in version), program
+        return ""
+
+    def run(self, *argv) -> Ran:
+        """Run it once; while it rests, say that it did not answer."""
+        now = self.host.mono()
+        if now < self._rests_until:
+            failure = f"it hung; it is asked again in {self._rests_until - now:.0f} s"
+            return Ran(argv=argv, status=None, out=b"", err=b"", failure=failure)
+        kept = {name: value for name, value in os.environ.items() if name.startswith(BD_KEPT_PREFIXES)}
+        env = {**BD_ENVIRONMENT, **kept}
+        ran = self.host.run(argv, self.timeout_s, cwd=self.folder, env=env, limit_bytes=BD_LIMIT_BYTES)
+        if ran.ok:
+            self._hung = 0
+        else:
+            self._program = None  # it may have been exchanged: ask its version again
+            if ran.failure.startswith("no answer"):
+                rest_s = min(2 * self.timeout_s * 2**self._hung, LONGEST_REST_S)
+                self._hung, self._rests_until = min(self._hung + 1, 8), self.host.mono() + rest_s
+        return ran
+
+    def ask(self, argv) -> BdAnswer:
+        """Return what an answer means."""
+        answer = decode_answer(self.run(*argv))
+        return answer if answer.kind != UNKNOWN else answer.but(reason=f"{' '.join(argv[:2])}: {answer.reason}")
+
+
+# ====================================================================================================
+# room: beads — the queue that `bd` keeps, on this host or shared by many
+# ====================================================================================================
+#
+# What a claim file says, the database is told afterwards: `owed` names what it was not told yet, and is tried again in
+# every look until it was. Before an issue is claimed, its file says so: a kill between the two leaves a claim that
+# is known as ours.
+
+LIST_EVERY = 10  # looks: what is in progress, and what became of the issues we know, is asked for in every tenth
+NOT_READY = "open, but not ready"
+EPIC_LIMIT = 10000  # issues below one epic; a ring of them ends by itself, a mistake of this size is no epic
+
+
+class BeadsQueue:
+    """Issues and claims of a database that others use, too."""
+
+    whole = False  # it gives what is ready and in progress, and what it was asked for
+
+    def __init__(self, host: Host, rig: Rig, config: Config, actor: str, backend: tuple) -> None:
+        self.backend, self.backend_why = backend
+        self.actor, self.epic = actor, config.epic_id
+        self.claims = Claims(host, rig)
+        self.bd = Bd(host, rig.path, config.tool_timeout)
+        self.fresh = False
+        self._looks = 0
+        self._held, self._closed = {}, {}  # by id: in progress, and closed or gone, as of the last fresh look
+        self._below, self._placed = frozenset(), frozenset()  # below the epic; ready ids of which that is known
+
+    # -- looking -------------------------------------------------------------------------------------
+
+    def read_issues(self, wanted=(), asked=None) -> tuple:
+        """Return (issues or None, what could not be read, port): one call, and one more in every tenth look.
+
+        wanted: ids whose state is told in a fresh look although they are neither ready nor in progress. asked: None,
+        or what a person named whose one-shot command looks; that one sees everything.
+        """
+        self.fresh = asked is not None or self._looks % LIST_EVERY == 0
+        self._looks += 1
+        try:
+            found, bad = self._read_all(wanted, asked)
+        except ToolError as error:
+            self.fresh, self._looks = False, 0
+            return None, (), Port(state=UNKNOWN, version=self._told(), reason=error.message)
+        return tuple(found), bad, Port(version=self._told())
+
+    def _told(self) -> str:
+        return f"bd {self.bd.version}" if self.bd.version else ""
+
+    def _ask(self, argv) -> BdAnswer:
+        answer = self.bd.ask(argv)
+        if answer.kind != "issues":
+            raise ToolError(answer.reason, "`bd ready` in the rig shows what is wrong")
+        return answer
+
+    def _meet(self) -> None:
+        trouble = self.bd.meet()
+        if trouble:
+            raise ToolError(trouble, "install bd, or mend it")
+
+    def _read_all(self, wanted, asked) -> tuple:
+        if self.epic and not is_issue_id(self.epic):
+            said = clean_line(self.epic, 40)
+            raise ToolError(f"epic_id is {said!r}, no issue's id", "`witness config set epic_id …` changes it")
+        self._meet()
+        ready = self._ask(ready_argv(self.bd.dialect, self.epic if asked is None else ""))
+        bad, by_id = ready.bad, {issue.id: issue for issue in ready.issues}
+        if self.fresh:
+            held = self._ask(held_argv(self.bd.dialect))
+            bad += held.bad
+            self._held = {issue.id: issue for issue in held.issues}
+            known = {*by_id, *self._held}
+            shown = self._show([one for one in wanted if one not in known])
+            named = [one for one in asked or () if one not in known and one not in wanted and is_issue_id(one)]
+            shown += [one for one in self._show(named) if one.type]  # a name that is no issue's is none
+            self._closed = {issue.id: issue for issue in shown if issue.status in CLOSED}
+            # What is open and was not among the ready waits for something: bd has judged that, not we.
+            by_id.update({one.id: one.but(status=NOT_READY) if one.status == "open" else one for one in shown})
+        if self.epic:
+            self._place(by_id, asked is not None)
+            by_id = {key: one.but(parents=(self.epic,)) if key in self._below else one for key, one in by_id.items()}
+        # What is open and assigned to us nobody else can take: it is as free as if nobody had it.
+        freed = {
+            key: one.but(assignee="") if (one.status, one.assignee) == ("open", self.actor) else one
+            for key, one in by_id.items()
+        }
+        last = len(ready.issues)
+        others = {**self._closed, **self._held}
+        found = [one if one.status == "open" else one.but(rank=last) for one in freed.values()]
+        return found + [one.but(rank=last) for key, one in others.items() if key not in freed], bad
+
+    def _show(self, ids) -> list:
+        """Return issues by their ids; one that does not exist comes as a tombstone."""
+        found = []
+        for start in range(0, len(ids), BD_SHOWN):
+            some = ids[start : start + BD_SHOWN]
+            answer = self.bd.ask(show_argv(some))
+            if answer.kind == MISSING and len(some) > 1:  # of which one, it does not say
+                for one in some:
+                    found += self._show([one])
+                continue
+            if answer.kind not in ("issues", MISSING):
+                raise ToolError(answer.reason, "`bd ready` in the rig shows what is wrong")
+            there = {issue.id for issue in answer.issues}
+            found += answer.issues
+            found += [Issue(id=one, status="tombstone", type="") for one in some if one not in there]
+        return found
+
+    def _place(self, by_id: dict, person: bool) -> None:
+        """Learn which issues stand below the epic."""
+        if self.bd.dialect.deep:
+            answer = by_id.values() if not person else self._ask(ready_argv(self.bd.dialect, self.epic)).issues
+            self._below = frozenset(issue.id for issue in answer)
+        elif self.fresh or not self._placed.issuperset(by_id):
+            self._below = self._walk()
+            self._placed = frozenset(by_id)
+
+    def _walk(self) -> frozenset:
+        """Return what stands below the epic at any depth, asked for level by level."""
+        found, level = {self.epic}, [self.epic]
+        while level:
+            children = []
+            for start in range(0, len(level), BD_SHOWN):
+                ran = self.bd.run(*show_argv(level[start : start + BD_SHOWN]))
+                answer = decode_children(ran)
+                if answer is None and level == [self.epic] and decode_answer(ran).kind == MISSING:
+                    answer = ()  # no such epic: nothing stands below it
+                if answer is None:
+                    why = find_complaint(ran) or "an answer of no known form"
+                    raise ToolError(f"what stands below {self.epic} is unknown: {why}", "look at epic_id")
+                children += answer
+            level = [child for child in dict.fromkeys(children) if child not in found]
+            found.update(level)
+            if len(found) > EPIC_LIMIT:
+                raise ToolError(f"more than {EPIC_LIMIT} issues stand below {self.epic}", "look at epic_id")
+        return frozenset(found - {self.epic})
+
+    def find(self, issue_id: str) -> Issue | None:
+        """Return one issue as it is now, None where there is none.
+
+        Raises:
+            ToolError: that cannot be known.
+        """
+        self._meet()
+        answer = self.bd.ask(show_argv((issue_id,)))
+        if answer.kind == MISSING:
+            return None
+        found = next((issue for issue in answer.issues if issue.id == issue_id), None)
+        if answer.kind != "issues" or found is None:
+            raise ToolError(answer.reason or f"bd show {issue_id}: it showed another", "look at it with `bd show`")
+        return found
+
+    def _is_ours(self, issue: Issue | None, actor: str) -> bool:
+        return issue is not None and (issue.status, issue.assignee) == ("in_progress", actor)
+
+    # -- claims --------------------------------------------------------------------------------------
+
+    def claim(self, claim: Claim) -> tuple:
+        """Claim an issue for this Witness; ("", "") when it reads as ours, else (fault, why not).
+
+        Raises:
+            ToolError: whether it is ours cannot be known; it will be given back as soon as it can be.
+        """
+        earlier = (self.claims.read() or {}).get(claim.issue)
+        holder = self.claims.take(claim)
+        if holder:
+            return "host", holder
+        again = earlier is not None and earlier.actor == claim.actor and earlier.state in ("failed", "claimed")
+        try:
+            fault, why = self._claim_there(claim, again)
+        except ToolError:
+            if again:
+                self.claims.change(earlier)
+            else:
+                self.release(claim)
+            raise
+        if fault:
+            self.claims.change(claim.but(state="released"))
+        return fault, why
+
+    def _claim_there(self, claim: Claim, again: bool) -> tuple:
+        issue = self.find(claim.issue)
+        if issue is None:
+            return "lost", "it is not in the queue any more"
+        if self._is_ours(issue, claim.actor):
+            # Our file came first, always: without one it is another's who calls himself as we do.
+            return ("", "") if again else ("host", f"{claim.actor}, and nothing here knows of it")
+        if issue.status != "open":  # before 1.0.4 a claim would open it again
+            return "lost", f"somebody: its status is {issue.status}"
+        if issue.assignee not in ("", claim.actor):
+            return "lost", issue.assignee
+        if issue.assignee:  # a reopened one still names us, and before 0.63 that alone refuses a claim
+            self.bd.run(*release_argv(claim.issue, HANDED_OVER_LABEL in issue.labels))
+        # Its answer may be lost on the way, or say less than it did: what counts is what is read back.
+        self.bd.run(*claim_argv(self.bd.dialect, claim.issue, claim.actor))
+        issue = self.find(claim.issue)
+        if self._is_ours(issue, claim.actor):
+            return "", ""
+        return "lost", (issue.assignee or f"nobody: its status is {issue.status}") if issue else "it is gone"
+
+    def release(self, claim: Claim) -> None:
+        """Give an issue back, now or as soon as the database answers."""
+        self._owe(claim.but(state="released"), "release")
+
+    def hand_over(self, claim: Claim) -> None:
+        """Keep an issue whose work waits to be merged, and mark it."""
+        self._owe(claim.but(state="handed-over"), "label")
+
+    def finish(self, claim: Claim) -> None:
+        """Close an issue whose work is on the default branch."""
+        self._owe(claim.but(state="closed"), "close")
+
+    def keep(self, claim: Claim) -> None:
+        """Claim an issue again that somebody opened although a worker of ours is on it."""
+        self._owe(claim, "claim")
+
+    def _owe(self, claim: Claim, owed: str) -> None:
+        claim = claim.but(owed=owed)
+        self.claims.change(claim)
+        try:
+            self.settle(claim)
+        except ToolError:
+            return  # the file says what is owed
+
+    def settle(self, claim: Claim) -> None:
+        """Tell the database what it was not told yet; what others have done to the issue meanwhile stands.
+
+        Raises:
+            ToolError: it cannot be told now.
+        """
+        issue = self.find(claim.issue)
+        closed = issue is None or issue.status in CLOSED
+        if closed and claim.owed != "claim":
+            claim = claim.but(state="closed")  # so that a later reopening frees it
+        elif claim.owed == "claim" and not closed:
+            self._reclaim(claim, issue)
+        elif self._is_ours(issue, claim.actor):
+            marked = HANDED_OVER_LABEL in issue.labels
+            if claim.owed == "release":
+                self._tell(release_argv(claim.issue, marked), lambda now: not self._is_ours(now, claim.actor))
+            elif claim.owed == "label" and not marked:
+                self._tell(mark_argv(claim.issue), lambda now: now is None or HANDED_OVER_LABEL in now.labels)
+            elif claim.owed == "close":
+                self._tell(close_argv(claim.issue, f"merged; {claim.ref}"), lambda now: not now or now.status in CLOSED)
+        elif claim.owed in ("label", "close"):
+            claim = claim.but(state="released")  # somebody else has it, or set it free
+        self.claims.change(claim.but(owed=""))
+
+    def _reclaim(self, claim: Claim, issue: Issue) -> None:
+        if issue.status == "open" and issue.assignee in ("", claim.actor):
+            argv = keep_argv(claim.issue) if issue.assignee else claim_argv(self.bd.dialect, claim.issue, claim.actor)
+            self._tell(argv, lambda now: now is None or now.status != "open" or now.assignee not in ("", claim.actor))
+
+    def _tell(self, argv, is_done) -> None:
+        """Change something, and see that it has changed."""
+        answer = self.bd.ask(argv)
+        if not is_done(self.find(argv[2])):
+            raise ToolError(f"{' '.join(argv[:3])}: {answer.reason or 'it changed nothing'}", "look with `bd show`")
+
+    # -- what only a person does, with bd itself -----------------------------------------------------
+
+    def add(self, *_, **__) -> str:
+        """Refuse: bd does that.
+
+        Raises:
+            WitnessError: always.
+        """
+        raise WitnessError(f"the queue of this rig is {self.backend} ({self.backend_why})", "use `bd create`")
+
+    def close(self, issue_id: str, _reason: str) -> None:
+        """Refuse: bd does that.
+
+        Raises:
+            WitnessError: always.
+        """
+        instead = f"use `bd close {clean_line(issue_id, 60)}`"
+        raise WitnessError(f"the queue of this rig is {self.backend} ({self.backend_why})", instead)
 
 
 # ====================================================================================================
@@ -7805,8 +8560,8 @@ class Station:
         self.store = Store(host, rig)
         self.mailbox = Mailbox(host, rig)
         self.tick_lock_fd = None
-        self.use(config)
         self.actor = self.store.read_actor()
+        self.use(config)
         self.first = True
         self.taken_up = False  # git was asked for retirements that a lost memory knew of
         self.outcomes = ()
@@ -7822,8 +8577,19 @@ class Station:
     def use(self, config: Config) -> None:
         """Take settings into use."""
         self.config = config
-        self.queue = LocalQueue(self.host, self.rig, find_backend(self.host, self.rig, config))
+        self.queue = self._make_queue(find_backend(self.host, self.rig, config))
         self.tools = make_tools(self.host, self.rig, config, self.tick_lock_fd)
+
+    def _make_queue(self, backend: tuple):
+        if backend[0] == "beads":
+            return BeadsQueue(self.host, self.rig, self.config, self.actor, backend)
+        return LocalQueue(self.host, self.rig, backend)
+
+    def recall_backend(self, memory: Memory) -> Memory:
+        """Keep the queue that this rig had where its database is away, and remember the one it has."""
+        if self.config.backend == "auto" and self.queue.backend == "local" and memory.backend not in ("", "local"):
+            self.queue = self._make_queue((memory.backend, "remembered; its database is away"))
+        return memory.but(backend=self.queue.backend)
 
     def remember(self, memory: Memory) -> None:
         """Save a memory, and keep it as the present one."""
@@ -7912,6 +8678,12 @@ def _sight_all(station: Station, worktrees, panes, memory: Memory) -> dict:
     return {tree.name: _sight(station, tree, by_session.get(names[tree.name], ()), memory) for tree in worktrees}
 
 
+def _list_wanted(memory: Memory, claims: dict | None) -> tuple:
+    """Return the issues whose state counts although they are neither ready nor in progress."""
+    ours = [claim.issue for claim in (claims or {}).values() if claim.state != "released" and claim.state != "closed"]
+    return tuple(one for one in dict.fromkeys([*ours, *memory.issues, *memory.spawned_issues]) if is_issue_id(one))
+
+
 def observe(station: Station, memory: Memory, gap: bool = False, **wish) -> Observation:
     """Look at everything once: one tmux call, no git call; the rest are files.
 
@@ -7927,7 +8699,9 @@ def observe(station: Station, memory: Memory, gap: bool = False, **wish) -> Obse
     ports["git"] = _ask_version(station, "git", ("git", "--version"))
     if ports["tmux"].state == PRESENT:
         ports["tmux"] = _ask_version(station, "tmux", ("tmux", "-V"))
-    issues, bad_lines, ports["queue"] = station.queue.read_issues()
+    claims = station.queue.claims.read()
+    asked = wish.get("only", ()) if wish else None
+    issues, bad_lines, ports["queue"] = station.queue.read_issues(_list_wanted(memory, claims), asked)
     known = {mail for request in memory.requests.values() for mail in request.mails}
     mails, waiting, ports["mailbox"] = station.mailbox.read_inbox(known)
     ports["spawner"] = Port() if station.config.agent_command else Port(state=ABSENT, reason="agent_command is not set")
@@ -7946,13 +8720,16 @@ def observe(station: Station, memory: Memory, gap: bool = False, **wish) -> Obse
         ports=ports,
         sightings=_sight_all(station, worktrees, panes, memory),
         strangers=strangers,
+        sessions=None if isinstance(panes, str) else frozenset(pane.session for pane in panes),
         looks=station.looks,
         outcomes=station.outcomes,
         mails=mails,
         mails_waiting=waiting,
         issues=issues,
+        whole=station.queue.whole,
+        fresh=station.queue.fresh,
         bad_lines=bad_lines,
-        claims=station.queue.read_claims(),
+        claims=claims,
         spawn=read_spawn(store),
         load=read_load(rig.path),
         paused=holds["paused"],
@@ -8139,33 +8916,23 @@ def _perform_restart(station: Station, action: Restart) -> Outcome:
     return _outcome(station, "restart", action, not reason, reason)
 
 
-def _read_claims(station: Station) -> dict:
-    """Return the claims.
-
-    Raises:
-        ToolError: they cannot be read; without them nobody knows whose an issue is.
-    """
-    claims = station.queue.read_claims()
-    if claims is None:
-        raise ToolError(f"the claims in {station.queue.claims_folder} cannot be read", "mend or remove the bad one")
-    return claims
-
-
 def _settle_claim(station: Station, retirement: Retirement, outcome: Outcome) -> None:
     """Hand an issue over: closed where its work is on the default branch, set free where there was none."""
-    claim = _read_claims(station).get(retirement.issue)
+    queue = station.queue
+    claim = queue.claims.read_all().get(retirement.issue)
     if claim is None or claim.actor != station.actor or claim.name != retirement.name:
         return
-    claim = claim.but(ref=outcome.data.get("ref") or "", tip=outcome.data.get("tip") or "", state="handed-over")
+    claim = claim.but(ref=outcome.data.get("ref") or "", tip=outcome.data.get("tip") or "")
     if outcome.data.get("no_commits"):
-        claim = claim.but(state="released")
+        queue.release(claim)
     elif outcome.data.get("merged") and station.config.close_merged:
         try:
-            station.queue.close(claim.issue, f"merged; {claim.ref}")
-            claim = claim.but(state="closed")
+            queue.finish(claim)
         except WitnessError as error:  # its line was deleted, say: the retirement must end all the same
             station.store.tell("unclosed", claim.issue, error.line())
-    station.queue.change_claim(claim)
+            queue.hand_over(claim)
+    else:
+        queue.hand_over(claim)
 
 
 def _perform_retire(station: Station, action: Retire) -> Outcome:
@@ -8186,7 +8953,7 @@ def _perform_retire(station: Station, action: Retire) -> Outcome:
 def _perform_start_spawn(station: Station, action: StartSpawn) -> Outcome:
     """Claim, then start the child; anything that keeps it from starting ends the spawn here."""
     issue, rig, tools, name = action.issue, station.rig, station.tools, action.name
-    earlier = _read_claims(station).get(issue.id)
+    earlier = station.queue.claims.read_all().get(issue.id)
     branches = {ref[len("refs/heads/polecat/") :] for ref, _ in list_refs(tools.git, "refs/heads/polecat/")}
     if earlier is None:
         # No record although something of it exists: the state folder was lost, and the work may be done already.
@@ -8205,9 +8972,12 @@ def _perform_start_spawn(station: Station, action: StartSpawn) -> Outcome:
         name=name,
         branch=earlier.branch if residue else f"polecat/{name}",
     )
-    holder = station.queue.claim(claim)
-    if holder:
-        return _outcome(station, "spawn", action, False, f"claimed by {holder}", fault="host")
+    try:
+        fault, holder = station.queue.claim(claim)
+    except ToolError as error:
+        return _outcome(station, "spawn", action, False, error.line(), fault="tool")
+    if fault:
+        return _outcome(station, "spawn", action, False, f"claimed by {holder}", fault=fault)
     order = {
         "rig": dump_value(rig),
         "config": station.config.values,
@@ -8218,7 +8988,7 @@ def _perform_start_spawn(station: Station, action: StartSpawn) -> Outcome:
     }
     child = start_spawn_child(station.store, order)
     if isinstance(child, str):
-        station.queue.change_claim(claim.but(state="released"))
+        station.queue.release(claim)
         return _outcome(station, "spawn", action, False, child, fault="host")
     station.spawn_child = child
     return _outcome(station, "spawn-started", action, True)
@@ -8234,7 +9004,7 @@ def _perform_end_spawn(station: Station, action: EndSpawn) -> Outcome:
         host.pause(KILL_GRACE_S)
         end_process(sight.pid, sight.start, signal.SIGKILL, host)
         sight = read_spawn(station.store) or sight
-    claim = _read_claims(station).get(action.subject)
+    claim = station.queue.claims.read_all().get(action.subject)
     name = claim.name if claim is not None else sight.name
     if claim is not None and claim.state not in ("claimed", "failed"):
         host.remove(station.store.path(SPAWN_FILE))
@@ -8249,38 +9019,71 @@ def _perform_end_spawn(station: Station, action: EndSpawn) -> Outcome:
         # Without a worktree nothing of ours is left; a session of its name is somebody's.
         state = "working" if not reason else "failed" if tree is not None else "released"
         own = sight.issue == claim.issue
-        station.queue.change_claim(
-            claim.but(
-                state=state,
-                start=claim.start or (sight.commit if own else ""),
-                birth=claim.birth or (sight.birth if own else ()),
-            )
+        claim = claim.but(
+            start=claim.start or (sight.commit if own else ""), birth=claim.birth or (sight.birth if own else ())
         )
+        if state == "released":
+            station.queue.release(claim)
+        else:
+            station.queue.claims.change(claim.but(state=state))
     host.remove(station.store.path(SPAWN_FILE))
     return _outcome(station, "spawn", action, not reason, reason, name=name, fault=sight.fault if reason else "")
 
 
+def _find_work(station: Station, claim: Claim) -> str:
+    """Return what exists of a gone worker's work, "" if nothing does."""
+    git, branch = station.tools.git, claim.branch or f"polecat/{claim.name}"
+    for ref, commit in list_refs(git, f"refs/heads/{branch}"):
+        default = default_branch(git, station.config)
+        if (
+            ref == f"refs/heads/{branch}"
+            and commit != claim.start
+            and not (default and is_on_default(git, commit, default))
+        ):
+            return f"its branch {branch} has commits"
+    for folder in (RETIRING_REFS, RETIRED_REFS, KEPT_REFS):
+        for ref, _ in list_refs(git, f"{folder}{claim.name}/"):
+            return f"{ref} has work of it"
+    return ""
+
+
 def _perform_release(station: Station, action: ReleaseOrphan) -> Outcome:
-    claim = _read_claims(station).get(action.subject)
-    if claim != action.claim or read_worktree(station.rig, claim.name) is not None:
+    claim = station.queue.claims.read_all().get(action.subject)
+    if (claim or action.claim) != action.claim or read_worktree(station.rig, action.claim.name) is not None:
         return _outcome(station, "release", action, False, "it is worked on again")
-    station.queue.change_claim(claim.but(state="released"))
-    station.store.tell("released", claim.issue, action.why)
+    work = _find_work(station, action.claim)
+    if work:
+        return _outcome(station, "release", action, False, work, kept=True)
+    station.queue.release(action.claim)
+    station.store.tell("released", action.subject, action.why)
     return _outcome(station, "release", action, True)
 
 
+def _perform_settle(station: Station, action: SettleClaim) -> Outcome:
+    queue, claim = station.queue, action.claim
+    if queue.claims.read_all().get(action.subject) != claim:
+        return _outcome(station, "settle", action, False, "it has changed meanwhile")
+    if action.step == "tell":
+        queue.settle(claim)
+    elif action.step == "keep":
+        queue.keep(claim)
+        station.store.tell("claimed", action.subject, action.why)
+    else:
+        queue.claims.change(claim.but(state="released"))
+        station.store.tell("released", action.subject, action.why)
+    return _outcome(station, "settle", action, True)
+
+
 def _perform_check_merged(station: Station, action: CheckMerged) -> Outcome:
-    claim, git = action.claim, station.tools.git
-    issues, _, _ = station.queue.read_issues()
-    status = next((issue.status for issue in issues or () if issue.id == claim.issue), "")
-    if status in CLOSED:
-        station.queue.change_claim(claim.but(state="closed"))  # so that a later reopening frees it
+    claim, git, queue = action.claim, station.tools.git, station.queue
+    issue = queue.find(claim.issue)
+    if issue is not None and issue.status in CLOSED:
+        queue.claims.change(claim.but(state="closed"))  # so that a later reopening frees it
         return _outcome(station, "merged", action, True, "closed already")
     default = default_branch(git, station.config)
     how = is_on_default(git, claim.tip, default) if claim.tip and default else None
     if how:
-        station.queue.close(claim.issue, f"merged into {default}")
-        station.queue.change_claim(claim.but(state="closed"))
+        queue.finish(claim)
         station.store.tell("closed", claim.issue, f"its work is on {default} ({how})")
     return _outcome(station, "merged", action, bool(how), how or "not on the default branch")
 
@@ -8303,6 +9106,7 @@ PERFORM = {
     StartSpawn: _perform_start_spawn,
     EndSpawn: _perform_end_spawn,
     ReleaseOrphan: _perform_release,
+    SettleClaim: _perform_settle,
     CheckMerged: _perform_check_merged,
     SweepTrash: _perform_sweep,
 }
@@ -8317,6 +9121,7 @@ OUTCOME_KIND = {
     StartSpawn: "spawn",
     EndSpawn: "spawn-unsettled",
     ReleaseOrphan: "release",
+    SettleClaim: "settle",
     CheckMerged: "merged",
     SweepTrash: "sweep",
 }
@@ -8378,7 +9183,7 @@ def run_round(station: Station, gap: bool = False, act: bool = True, guard=None,
     guard is asked before the memory is saved (with None) and before each action, and raises where nothing may be
     done any more. Without act nothing is saved and only second looks, which change nothing, are performed.
     """
-    memory = station.store.load()
+    memory = station.recall_backend(station.store.load())
     taken_up = station.taken_up
     if not taken_up:
         memory, taken_up = _take_up(station, memory)
@@ -8412,9 +9217,11 @@ def run_round(station: Station, gap: bool = False, act: bool = True, guard=None,
 def asks_for_more(outcomes) -> bool:
     """Tell whether the outcomes should be weighed at once rather than at the next interval.
 
-    A look that failed is not taken again at once: git that hangs would be asked twelve times in a row.
+    A look that failed is not taken again at once: git that hangs would be asked twelve times in a row. So it is with
+    a queue that cannot be told something.
     """
-    return any(outcome.kind not in ("sweep", "look") or (outcome.kind == "look" and outcome.ok) for outcome in outcomes)
+    again = {"sweep": False, "settle": False}
+    return any(outcome.ok if outcome.kind == "look" else again.get(outcome.kind, True) for outcome in outcomes)
 
 
 # Signals are heeded between two tries: a one-shot command that retires for minutes must not keep `stop` waiting.
@@ -9406,7 +10213,7 @@ def _spawn_round(desk: Desk, station: Station, issue: str) -> list:
         rows = report_issues(seen, before, station.config, decision.verdicts, (issue,), by_hand=True)
         reason = rows[0]["reason"] if rows else "no such issue"
         return [{"id": issue, "result": "not spawned", "reason": reason, "polecat": None}]
-    claims = station.queue.read_claims() or {}
+    claims = station.queue.claims.read() or {}
     failed = {outcome.subject: outcome.detail for _, outcome in done if outcome.kind == "spawn" and not outcome.ok}
     rows = []
     for one in begun:
@@ -9449,11 +10256,7 @@ def _reset_issues(station: Station, issues) -> Answer:
             raise UsageError(f"{clean_line(issue, 60)!r} is no issue's id", "`witness issues` lists them")
     fd = take_tick_lock(station, station.config.tool_timeout + 10)
     try:
-        claims = station.queue.read_claims()
-        if claims is None:
-            raise StateError(
-                f"the claims in {station.queue.claims_folder} cannot be read", "mend or remove the bad one"
-            )
+        claims = station.queue.claims.read_all()
         memory, rows = station.store.load(), []
         for issue in issues:
             claim = claims.get(issue) or Claim(issue=issue, actor=station.actor, at=station.host.now())
@@ -9467,8 +10270,7 @@ def _reset_issues(station: Station, issues) -> Answer:
                     }
                 )
                 continue
-            station.queue.host.make_folder(station.queue.claims_folder)
-            station.queue.change_claim(claim.but(state="released"))
+            station.queue.release(claim)
             memory = memory.but(issues={key: one for key, one in memory.issues.items() if key != issue})
             rows.append({"id": issue, "result": "reset", "reason": None, "polecat": None})
         station.remember(memory)
@@ -10048,13 +10850,12 @@ def _check_rehearsal(station: Station) -> list:
 
 def _check_layout(station: Station, seen: Observation) -> list:
     rig = station.rig
-    backend, why = station.queue.backend, find_backend(station.host, rig, station.config)[1]
+    backend, why = station.queue.backend, station.queue.backend_why
     base = "" if rig.base == rig.path else f", base {rig.base}"
     found = [_good("rig", f"{rig.name} in {rig.path}{base}"), _good("backend", f"{backend}: {why}")]
-    if backend != "local":
-        found[-1] = _bad(
-            "backend", f"{backend}: {why}", "this version spawns from the local queue only: set backend to local"
-        )
+    if backend == "gastown":
+        remedy = "this version spawns from the local queue and from bd: set backend to local or beads"
+        found[-1] = _bad("backend", f"{backend}: {why}", remedy)
     found += [
         _bad("folder", f"polecats/{folder}: {reason}", "no worker of ours, never touched; move it away if it should be")
         for folder, reason in seen.strangers
@@ -10062,6 +10863,39 @@ def _check_layout(station: Station, seen: Observation) -> list:
     if not seen.strangers:
         found.append(_good("workers", f"{len(seen.sightings)} worktrees in {rig.polecats}"))
     return found
+
+
+def _check_queue(station: Station, seen: Observation) -> list:
+    """Say which bd answers, where its database is, and what a claim of it is worth."""
+    queue = station.queue
+    if queue.backend == "local":
+        return [_bad("queue", f"issues.jsonl {line}", "mend the line; it is skipped") for line in seen.bad_lines[:5]]
+    if queue.backend != "beads":
+        return []
+    about = read_object(station.host, os.path.join(station.rig.path, ".beads", "metadata.json"))
+    shared = about.get("dolt_mode") == "server"
+    where = "on this host"
+    if shared:
+        host = os.environ.get("BEADS_DOLT_SERVER_HOST") or about.get("dolt_server_host") or "127.0.0.1"
+        port = os.environ.get("BEADS_DOLT_SERVER_PORT") or about.get("dolt_server_port") or "its own port"
+        where = clean_line(f"on the server {host}:{port}", 80)
+    port, dialect = seen.ports["queue"], queue.bd.dialect
+    if port.state == UNKNOWN:
+        remedy = "`bd ready` in the rig shows it; nothing is spawned until it answers, workers go on"
+        return [_bad("queue", f"{port.version or 'bd'} {where}: {port.reason}", remedy)]
+    found = [_good("queue", f"{port.version} {where}; this Witness claims as {station.actor}")]
+    if queue.bd.note:
+        found.append(_good("bd", queue.bd.note))
+    if not dialect.exclusive and shared:
+        remedy = "use bd 0.57 or newer, or let one Witness alone use this queue"
+        found.append(_bad("claims", "two hosts that claim at once may both win", remedy))
+    elif not dialect.exclusive:
+        found.append(_good("claims", "not exclusive before bd 0.57: let one Witness alone use this queue"))
+    else:
+        found.append(_good("claims", "exclusive: of all who claim an issue at once, on whatever host, one wins"))
+    return found + [
+        _bad("queue", f"bd ready: {line}", "`bd show` tells more; it is skipped") for line in seen.bad_lines[:5]
+    ]
 
 
 def _load(store: Store):
@@ -10206,6 +11040,7 @@ def cmd_doctor(desk: Desk, words) -> Answer:
     findings = [
         *_check_tools(station),
         *_check_layout(station, seen),
+        *_check_queue(station, seen),
         *_check_files(station, names),
         *_check_daemon(station),
         *_check_host(station),
@@ -10213,7 +11048,6 @@ def cmd_doctor(desk: Desk, words) -> Answer:
         *_check_sockets(station, seen),
         *([] if words.quick else _check_rehearsal(station)),
     ]
-    findings += [_bad("queue", f"issues.jsonl {line}", "mend the line; it is skipped") for line in seen.bad_lines[:5]]
     rows = [one.fields() for one in findings]
     good = all(one.ok for one in findings)
     return Answer(status=EXIT_OK if good else EXIT_FAILED, data={"findings": rows}, text=render_findings(rows))

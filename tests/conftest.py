@@ -432,6 +432,25 @@ def rig(repo, tmux):
     made.stop_daemon()
 
 
+@pytest.fixture
+def clones(tmp):
+    """Make rigs called demo that stand for hosts: clones(origin, name), each with a tmux server of its own."""
+    if not shutil.which("tmux"):
+        pytest.skip("tmux is not installed")
+    made = []
+
+    def make(origin: Path, name: str) -> Rig:
+        path = tmp / name / "demo"
+        Repo(tmp).git("clone", "--quiet", origin, path)
+        made.append(Rig(path, Tmux()))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop_daemon()
+        one.tmux.kill()
+
+
 @pytest.fixture(scope="session")
 def pyz(pytestconfig) -> Path:
     """Return the path of a witness.pyz of this source: the one build.sh made, else one made now."""

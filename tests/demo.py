@@ -56,8 +56,8 @@ HANDMADE = {"ann": "steady", "bob": "steady", "cat": "steady", "quinn": "silent"
 """The workers started by hand, and their parts; enough are well, for half of three or more would halt everything."""
 SET_FREE = """\
 def _settle_claim(station, retirement, outcome):
-    claim = station.queue.read_claims()[retirement.issue]
-    station.queue.change_claim(claim.but(state='released'))"""
+    claim = station.queue.claims.read()[retirement.issue]
+    station.queue.claims.change(claim.but(state='released'))"""
 # What switches a duty off: a setting where there is one, else a line that takes the place of Witness's own.
 DUTIES = {
     "spawn": ({"AUTO_SPAWN": "false"}, ""),

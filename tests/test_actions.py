@@ -19,6 +19,7 @@ SAMPLES = [
     w.StartSpawn(subject="de-1", issue=world.issue(), name="de-1"),
     w.EndSpawn(subject="de-1", sight=w.SpawnSight(alive=False)),
     w.ReleaseOrphan(subject="de-1", claim=world.claim()),
+    w.SettleClaim(subject="de-1", claim=world.claim(), step="tell"),
     w.CheckMerged(subject="de-1", claim=world.claim()),
     w.SweepTrash(subject="kept folders"),
 ]

@@ -498,6 +498,7 @@ def test_every_action_has_a_hand_an_outcome_and_words():
         "issue": make_issue(),
         "retirement": Retirement(name="a", id="a/x", at=T0),
         "claim": make_claim(),
+        "step": "tell",
         "sight": SpawnSight(alive=False),
     }
     for kind in kinds:

@@ -93,6 +93,8 @@ def test_full_is_full():
         "storm_at",
         "calm_ticks",
         "merged_at",
+        "missed",
+        "backend",
         "swept_at",
         "exceptions",
     ]

@@ -119,7 +119,7 @@ def test_merged_hand_over_is_closed(rig, station):
     rig.git("merge", "--quiet", "--squash", "polecat/de-1")
     rig.git("commit", "--quiet", "--message", "squashed")
     assert w.perform(station, w.CheckMerged(subject=issue, claim=claim)).ok is True
-    assert station.queue.read_claims()[issue].state == "closed"
+    assert station.queue.claims.read()[issue].state == "closed"
     assert station.queue.read_issues()[0][0].status == "closed"
 
 
@@ -132,7 +132,7 @@ def test_orphan_is_released_only_while_it_is_one(rig, station):
     rig.git("worktree", "remove", "--force", "polecats/de-1")
     assert w.perform(station, w.ReleaseOrphan(subject="de-1", claim=claim.but(name="x"))).ok is False
     assert w.perform(station, action).ok is True
-    assert station.queue.read_claims()["de-1"].state == "released"
+    assert station.queue.claims.read()["de-1"].state == "released"
 
 
 def test_sink_gets_an_escalation_as_variables_that_a_shell_can_quote(rig, tmp):

@@ -52,7 +52,7 @@ def child_of(station):
 
 
 def claim_of(station):
-    (claim,) = station.queue.read_claims().values()
+    (claim,) = station.queue.claims.read().values()
     return claim
 
 
@@ -82,7 +82,7 @@ def test_places_in_the_command_are_filled_once_and_stay_words(rig):
 
 
 def test_spawn_makes_branch_worktree_and_session_and_records_them(rig, station):
-    spawn_until(station, 15, lambda: station.memory.spawn is None and station.queue.read_claims())
+    spawn_until(station, 15, lambda: station.memory.spawn is None and station.queue.claims.read())
     claim = claim_of(station)
     assert (claim.state, claim.actor, claim.branch) == ("working", station.actor, f"polecat/{claim.name}")
     assert claim.start == rig.git("rev-parse", "main")
@@ -101,7 +101,7 @@ def test_new_branch_starts_at_the_freshly_fetched_remote(rig, station, repo):
     upstream = repo("upstream")
     rig.git("remote", "add", "origin", upstream.path)
     fresh = upstream.commit("newer", {"n": "n"})
-    spawn_until(station, 15, lambda: station.memory.spawn is None and station.queue.read_claims())
+    spawn_until(station, 15, lambda: station.memory.spawn is None and station.queue.claims.read())
     assert claim_of(station).start == fresh
 
 
@@ -194,12 +194,12 @@ def test_no_second_child_while_one_runs(rig, station):
 
 
 def test_lost_state_folder_spawns_nothing_twice(rig, station):
-    spawn_until(station, 15, lambda: station.memory.spawn is None and station.queue.read_claims())
+    spawn_until(station, 15, lambda: station.memory.spawn is None and station.queue.claims.read())
     claim = claim_of(station)
     kit.remove(rig.path / ".gastown")
     fresh = stand.make_station(rig, agent_command=stand.SLEEP)
     stand.run_rounds(fresh, 3)
-    assert fresh.queue.read_claims() == {}
+    assert fresh.queue.claims.read() == {}
     assert len(rig.tmux.panes()) == 1
     rig.tmux.run("kill-session", "-t", f"=gt-demo-{claim.name}")
     rig.git("worktree", "remove", f"polecats/{claim.name}")
@@ -241,7 +241,7 @@ def test_session_of_somebody_is_not_taken_for_the_worker(rig, station):
 
 def spawned(station):
     """Spawn the one issue's worker and return its claim."""
-    spawn_until(station, 15, lambda: {one.state for one in station.queue.read_claims().values()} == {"working"})
+    spawn_until(station, 15, lambda: {one.state for one in station.queue.claims.read().values()} == {"working"})
     return claim_of(station)
 
 
@@ -278,7 +278,7 @@ def test_claim_that_cannot_be_read_stops_a_retirement_and_a_reset(rig, station):
     """The hand-over was lost with it, and the finished issue got a second worker."""
     claim = spawned(station)
     rig.commit("the finished work", {"x": "x"}, cwd=rig.path / "polecats" / claim.name)
-    bad = Path(station.queue.claims_folder) / "other.json"
+    bad = Path(station.queue.claims.folder) / "other.json"
     bad.write_text("")
     ask_to_retire(station, claim.name, 3)
     assert (rig.path / "polecats" / claim.name).is_dir()

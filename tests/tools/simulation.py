@@ -123,6 +123,7 @@ def make_seen(*sightings: Sighting, **changes: Any) -> Observation:
         claims={},
         actor=ACTOR,
         sightings={one.name: one for one in sightings},
+        sessions=frozenset(one.pane.session for one in sightings if one.pane is not None),
         load=Load(per_core=0.1, free_memory_mib=9999.0, free_disk_mib=99999.0),
     )
     return seen.but(**changes)
@@ -370,6 +371,7 @@ class World:
             ports=ports,
             sightings={worker.name: worker.sight(memory) for worker in workers},
             strangers=() if "folder" in failing else self.strangers,
+            sessions=None if "tmux" in failing else self.list_sessions(),
             looks=self.looks,
             outcomes=self.outcomes,
             mails=() if "mailbox" in failing else tuple(fresh[:MAILS_PER_TICK]),
@@ -384,6 +386,10 @@ class World:
             actor=ACTOR,
             **wish,
         )
+
+    def list_sessions(self) -> frozenset:
+        """Return the names of all sessions."""
+        return frozenset(worker.pane.session for worker in self.workers.values() if worker.pane is not None)
 
     def outcome(self, kind: str, action: Action, ok: bool, detail: str = "", **data: Any) -> Outcome:
         """Return how an action ended."""
@@ -548,6 +554,10 @@ class World:
     def do_ReleaseOrphan(self, action):  # noqa: N802
         self.claims[action.subject] = action.claim.but(state="released")
         return self.outcome("release", action, True)
+
+    def do_SettleClaim(self, action):  # noqa: N802
+        self.claims[action.subject] = action.claim.but(owed="")
+        return self.outcome("settle", action, True)
 
     def do_CheckMerged(self, action):  # noqa: N802
         return self.outcome("merged", action, False, "not on the default branch")

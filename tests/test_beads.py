@@ -1,0 +1,484 @@
+"""The queue that `bd` keeps: what is ready, whose a claim is, and what the database is owed."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import subprocess
+import sys
+
+import pytest
+from tools import beads
+
+import witness as w
+
+VERSIONS = ("0.30.7", "0.47.1", "0.57.0", "1.0.0", "1.0.5")
+ACTOR = "demo/witness@h1-0123456789ab"
+OTHER = "demo/witness@h2-0123456789ab"
+
+
+class Host:
+    """One host: its rig, its `bd`, its queue."""
+
+    def __init__(self, tmp, server, version, actor=ACTOR, **settings):
+        self.server, self.actor = server, actor
+        self.path = tmp
+        self.path.mkdir(exist_ok=True)
+        (self.path / ".gastown").mkdir(mode=0o700)
+        beads.connect(self.path, server)
+        self.rig = w.Rig(
+            name="demo", path=str(tmp), state=str(tmp / ".gastown"), base=str(tmp), common="", polecats=str(tmp / "p")
+        )
+        self.config = w.make_config({"tool_timeout": 5, **settings}, "test", {})
+        self.queue = self.make_queue()
+
+    def make_queue(self) -> w.BeadsQueue:
+        """Return the queue as a new process has it."""
+        return w.BeadsQueue(w.Host(), self.rig, self.config, self.actor, ("beads", "test"))
+
+    def claim(self, issue: str, state: str = "claimed", **fields) -> w.Claim:
+        """Return a claim of this host."""
+        return w.Claim(
+            issue=issue, actor=self.actor, at=5.0, state=state, name=issue, branch=f"polecat/{issue}", **fields
+        )
+
+    def state(self, issue: str) -> str:
+        """Return what the claim file says."""
+        return self.queue.claims.read()[issue].state
+
+
+@pytest.fixture
+def server(tmp):
+    return beads.Server(tmp / "server")
+
+
+@pytest.fixture
+def program(tmp, monkeypatch):
+    found = beads.Bin(tmp / "bin")
+    monkeypatch.setenv("PATH", found.path())
+    return found
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request, program):
+    program.use(request.param)
+    return request.param
+
+
+@pytest.fixture
+def host(tmp, server, program):
+    return Host(tmp / "rig", server, "")
+
+
+def ready(host) -> list:
+    """Return the ids that are ready, in order."""
+    issues, _, port = host.queue.read_issues()
+    assert issues is not None, port
+    return [issue.id for issue in w.list_ready(issues, 2e9)]
+
+
+# ---- looking -------------------------------------------------------------------------------------------------------
+
+
+def test_ready_is_what_bd_calls_ready_in_its_order(version, host, server):
+    server.add("de-b")
+    server.add("de-a")
+    server.add("de-0", priority=0)
+    server.add("de-blocked", links=[("blocks", "de-a")])
+    server.add("de-wip", status="in_progress", assignee=OTHER)
+    server.add("de-mine", assignee="someone")
+    server.add("de-closed", status="closed")
+    server.add("de-free", links=[("blocks", "de-closed")])
+    assert ready(host) == ["de-0", "de-b", "de-a", "de-mine", "de-free"]
+    issues = {issue.id: issue for issue in host.queue.read_issues()[0]}
+    assert (issues["de-wip"].status, issues["de-wip"].assignee) == ("in_progress", OTHER)
+    assert (issues["de-mine"].assignee, issues["de-0"].priority) == ("someone", 0)
+    assert "de-closed" not in issues
+
+
+def test_all_of_three_hundred_are_given(version, host, server):
+    issues = {}
+    for number in range(300):
+        server.write({})
+        server.add(f"de-{number}")
+        issues[f"de-{number}"] = {**server.read()[f"de-{number}"], "number": number}
+    server.write(issues)
+    assert ready(host) == [f"de-{number}" for number in range(300)]
+
+
+def test_children_of_an_epic_at_any_depth(version, tmp, server, program):
+    server.add("de-epic", issue_type="epic")
+    server.add("de-sub", issue_type="epic", links=[("parent-child", "de-epic")])
+    server.add("de-child", links=[("parent-child", "de-epic")])
+    server.add("de-deep", links=[("parent-child", "de-sub")])
+    server.add("de-deeper", links=[("parent-child", "de-deep")])
+    server.add("de-other")
+    host = Host(tmp / "rig", server, version, epic_id="de-epic")
+    for queue in (host.queue, host.make_queue()):
+        issues = queue.read_issues((), () if queue is not host.queue else None)[0]
+        by_id = {issue.id: issue for issue in issues}
+        free = [one.id for one in issues if one.status == "open" and not w.why_filtered(one, host.config, by_id)]
+        assert sorted(free) == ["de-child", "de-deep", "de-deeper"]
+    assert "de-other" in by_id  # a person sees everything
+    server.add("de-new", links=[("parent-child", "de-deeper")])
+    issues = host.queue.read_issues()[0]
+    assert [one.parents for one in issues if one.id == "de-new"] == [("de-epic",)]
+
+
+def test_ring_of_parents_ends(tmp, server, program):
+    program.use("1.0.0")
+    server.add("de-a", links=[("parent-child", "de-b")])
+    server.add("de-b", links=[("parent-child", "de-a")])
+    host = Host(tmp / "rig", server, "1.0.0", epic_id="de-a")
+    assert {issue.id for issue in host.queue.read_issues()[0] if issue.parents} == {"de-b"}
+
+
+@pytest.mark.parametrize("epic", ["--all", "../x", "de-nope"])
+def test_epic_that_is_none(version, tmp, server, program, epic):
+    server.add("de-a")
+    host = Host(tmp / "rig", server, version, epic_id=epic)
+    issues, _, port = host.queue.read_issues()
+    if epic == "de-nope":
+        assert [issue.id for issue in issues or () if issue.parents] == []
+    else:
+        assert port.reason == f"epic_id is {epic!r}, no issue's id"
+    assert all(epic not in call["argv"] for call in server.calls() if epic != "de-nope")
+
+
+def test_one_call_a_look_and_two_in_every_tenth(host, server):
+    server.add("de-a")
+    counts = []
+    for _ in range(21):
+        before = len(server.calls())
+        host.queue.read_issues(("de-a",))
+        counts.append(len(server.calls()) - before)
+    assert counts == [2, *[1] * 9, 2, *[1] * 9, 2]
+
+
+def test_what_became_of_issues_we_know_is_told(version, host, server):
+    server.add("de-closed", status="closed")
+    server.add("de-open")
+    server.add("de-waits", links=[("blocks", "de-open")])
+    issues = {one.id: one.status for one in host.queue.read_issues(("de-closed", "de-gone", "de-waits"))[0]}
+    assert issues == {"de-open": "open", "de-closed": "closed", "de-gone": "tombstone", "de-waits": w.NOT_READY}
+    again = {one.id: one.status for one in host.queue.read_issues(("de-closed", "de-gone", "de-waits"))[0]}
+    assert again == {"de-open": "open", "de-closed": "closed", "de-gone": "tombstone"}
+
+
+def test_name_that_is_no_issue_is_none(host, server):
+    assert host.queue.read_issues((), ("alpha", "-x", "../y"))[0] == ()
+    assert all("-x" not in call["argv"] for call in server.calls())
+
+
+def test_open_issue_that_names_us_is_free(version, host, server):
+    """Before 1.0.4 a reopened issue keeps its assignee; nobody else can take it."""
+    server.add("de-a", assignee=ACTOR)
+    server.add("de-b", assignee=OTHER)
+    issues = {one.id: one.assignee for one in host.queue.read_issues()[0]}
+    assert issues == {"de-a": "", "de-b": OTHER}
+
+
+def down(server):
+    server.take_down()
+
+
+def corrupt(server):
+    (server.folder / "corrupt").touch()
+
+
+def skew(server):
+    (server.folder / "skew").touch()
+
+
+def garbage(server):
+    server.spoil({"do": "garbage", "times": 9})
+
+
+def failing(server):
+    server.spoil({"do": "fail", "times": 9})
+
+
+def cut(server):
+    server.spoil({"do": "cut", "times": 9})
+
+
+def mute(server):
+    server.spoil({"do": "mute", "times": 9})
+
+
+def list_fails(server):
+    server.spoil({"verb": "list", "do": "fail", "times": 9})
+
+
+@pytest.mark.parametrize("trouble", [down, corrupt, skew, garbage, failing, cut, mute, list_fails])
+def test_trouble_is_unknown_and_ends_by_itself(version, host, server, trouble):
+    server.add("de-a")
+    trouble(server)
+    issues, _, port = host.queue.read_issues()
+    assert (issues, port.state, host.queue.fresh) == (None, w.UNKNOWN, False)
+    assert port.reason
+    server.bring_back()
+    server.spoil()
+    assert ready(host) == ["de-a"]
+    assert host.queue.fresh
+
+
+def test_reason_names_the_trouble_and_not_a_warning(version, host, server):
+    server.take_down("10.0.0.9:3307")
+    port = host.queue.read_issues()[2]
+    assert port.reason.startswith("bd ready: ")
+    assert "10.0.0.9:3307" in port.reason
+    assert port.version == f"bd {version}"
+
+
+def test_upgrade_under_us(host, server, program):
+    program.use("0.47.1")
+    server.add("de-a")
+    assert ready(host) == ["de-a"]
+    (server.folder / "skew").touch()
+    program.use("1.0.5")
+    issues, _, port = host.queue.read_issues()
+    assert (issues, port.version) == (None, "bd 1.0.5")
+    assert "schema skew" in port.reason
+    (server.folder / "skew").unlink()
+    assert ready(host) == ["de-a"]
+
+
+# ---- claims --------------------------------------------------------------------------------------------------------
+
+
+def test_claim_names_us_and_is_read_back(version, host, server):
+    server.add("de-a")
+    assert host.queue.claim(host.claim("de-a")) == ("", "")
+    assert server.state("de-a") == ("in_progress", ACTOR)
+    assert host.state("de-a") == "claimed"
+    verbs = [call["argv"][0] for call in server.calls()]
+    assert verbs == ["show", "update", "show"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault", "why"),
+    [
+        ({"status": "closed"}, "lost", "somebody: its status is closed"),
+        ({"status": "in_progress", "assignee": OTHER}, "lost", "somebody: its status is in_progress"),
+        ({"assignee": OTHER}, "lost", OTHER),
+        ({"status": "blocked"}, "lost", "somebody: its status is blocked"),
+        ({"status": "in_progress", "assignee": ACTOR}, "host", f"{ACTOR}, and nothing here knows of it"),
+    ],
+)
+def test_claim_of_what_is_not_free_is_refused_and_changes_nothing(version, host, server, changes, fault, why):
+    server.add("de-a", **changes)
+    before = server.read()
+    assert host.queue.claim(host.claim("de-a")) == (fault, why)
+    assert server.read() == before
+    assert host.state("de-a") == "released"
+    assert not host.queue.claims.read()["de-a"].owed
+
+
+def test_closed_issue_is_never_claimed(version, host, server):
+    server.add("de-a", status="closed")
+    host.queue.claim(host.claim("de-a"))
+    assert [call for call in server.calls() if call["argv"][0] == "update"] == []
+
+
+def test_claim_of_a_missing_issue(version, host, server):
+    assert host.queue.claim(host.claim("de-x")) == ("lost", "it is not in the queue any more")
+
+
+def test_reopened_issue_that_still_names_us_is_claimed_again(version, host, server):
+    server.add("de-a", assignee=ACTOR, labels=[w.HANDED_OVER_LABEL])
+    assert host.queue.claim(host.claim("de-a")) == ("", "")
+    assert server.state("de-a") == ("in_progress", ACTOR)
+    assert server.read()["de-a"]["labels"] == []
+
+
+def test_claim_that_our_own_crash_left_is_ours(version, host, server):
+    """Killed after the database had it: the file says that it was us."""
+    server.add("de-a", status="in_progress", assignee=ACTOR)
+    host.queue.claims.take(host.claim("de-a"))
+    assert host.make_queue().claim(host.claim("de-a")) == ("", "")
+
+
+@pytest.mark.parametrize("how", ["late", "mute", "cut", "fail", "hang"])
+def test_answer_of_a_claim_that_is_lost(version, host, server, how):
+    """Whether it took effect is read back, whatever was answered or not."""
+    server.add("de-a")
+    host.queue.bd.timeout_s = 0.4
+    server.spoil({"verb": "update", "do": how})
+    took = how in ("late", "mute", "cut")
+    if how in ("late", "hang"):  # it rests, and cannot be asked
+        with pytest.raises(w.ToolError):
+            host.queue.claim(host.claim("de-a"))
+        assert (host.state("de-a"), host.queue.claims.read()["de-a"].owed) == ("released", "release")
+        host.queue.bd._rests_until = 0.0
+        host.queue.settle(host.queue.claims.read()["de-a"])
+        assert server.state("de-a") == ("open", "")
+        assert not host.queue.claims.read()["de-a"].owed
+    else:
+        answer = host.queue.claim(host.claim("de-a"))
+        assert answer == (("", "") if took else ("lost", "nobody: its status is open"))
+        assert host.state("de-a") == ("claimed" if took else "released")
+
+
+def test_claim_that_cannot_be_read_back_is_given_back_later(version, host, server):
+    server.add("de-a")
+    server.spoil({"verb": "show", "at": 2, "do": "fail", "times": 3})
+    with pytest.raises(w.ToolError):
+        host.queue.claim(host.claim("de-a"))
+    assert server.state("de-a") == ("in_progress", ACTOR)
+    claim = host.queue.claims.read()["de-a"]
+    assert (claim.state, claim.owed) == ("released", "release")
+    with pytest.raises(w.ToolError):
+        host.queue.settle(claim)
+    server.spoil()
+    host.make_queue().settle(claim)
+    assert server.state("de-a") == ("open", "")
+
+
+def test_failed_try_keeps_its_claim_when_the_database_is_away(version, host, server):
+    """What it has left would be another's to do again."""
+    server.add("de-a", status="in_progress", assignee=ACTOR)
+    host.queue.claims.take(host.claim("de-a", "failed"))
+    server.take_down()
+    with pytest.raises(w.ToolError):
+        host.queue.claim(host.claim("de-a"))
+    assert host.state("de-a") == "failed"
+    server.bring_back()
+    assert host.queue.claim(host.claim("de-a")) == ("", "")
+
+
+CLAIM = """
+import sys, os, json
+sys.path.insert(0, {root!r})
+import witness as w
+path, actor, issues = sys.argv[1], sys.argv[2], sys.argv[3].split(",")
+rig = w.Rig(name="demo", path=path, state=path + "/.gastown", base=path, common="", polecats=path + "/p")
+config = w.make_config({{"tool_timeout": 30}}, "test", {{}})
+queue = w.BeadsQueue(w.Host(), rig, config, actor, ("beads", "test"))
+won = []
+for issue in issues:
+    claim = w.Claim(issue=issue, actor=actor, at=5.0, name=issue)
+    if queue.claim(claim) == ("", ""):
+        won.append(issue)
+print(json.dumps(won))
+"""
+
+
+@pytest.mark.parametrize("exclusive", [version for version in VERSIONS if version >= "0.57"])
+def test_of_four_hosts_that_race_exactly_one_wins_each_issue(tmp, server, program, exclusive, pytestconfig):
+    program.use(exclusive)
+    issues = [server.add(f"de-{number}") for number in range(12)]
+    hosts = [Host(tmp / f"h{number}", server, exclusive, f"demo/witness@h{number}") for number in range(4)]
+    script = CLAIM.format(root=str(pytestconfig.rootpath))
+
+    def race(host):
+        words = [sys.executable, "-c", script, str(host.path), host.actor, ",".join(issues)]
+        return json.loads(subprocess.run(words, capture_output=True, text=True, check=True, timeout=120).stdout)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        won = list(pool.map(race, hosts))
+    assert sorted(issue for one in won for issue in one) == sorted(issues)
+    for host, one in zip(hosts, won):
+        assert {issue for issue in issues if server.state(issue) == ("in_progress", host.actor)} == set(one)
+
+
+# ---- what the database is owed -------------------------------------------------------------------------------------
+
+
+def test_release_gives_it_back(version, host, server):
+    server.add("de-a", status="in_progress", assignee=ACTOR, labels=[w.HANDED_OVER_LABEL, "other"])
+    host.queue.release(host.claim("de-a", "working"))
+    assert server.state("de-a") == ("open", "")
+    assert server.read()["de-a"]["labels"] == ["other"]
+    assert (host.state("de-a"), host.queue.claims.read()["de-a"].owed) == ("released", "")
+
+
+def test_hand_over_marks_it_and_keeps_it_ours(version, host, server):
+    server.add("de-a", status="in_progress", assignee=ACTOR)
+    host.queue.hand_over(host.claim("de-a", "working", tip="abc"))
+    assert server.state("de-a") == ("in_progress", ACTOR)
+    assert server.read()["de-a"]["labels"] == [w.HANDED_OVER_LABEL]
+    assert (host.state("de-a"), host.queue.claims.read()["de-a"].owed) == ("handed-over", "")
+
+
+def test_finish_closes_it(version, host, server):
+    server.add("de-a", status="in_progress", assignee=ACTOR)
+    host.queue.finish(host.claim("de-a", "handed-over", ref="refs/witness/retired/a/1"))
+    assert server.read()["de-a"]["status"] == "closed"
+    assert server.read()["de-a"]["close_reason"] == "merged; refs/witness/retired/a/1"
+    assert host.state("de-a") == "closed"
+
+
+@pytest.mark.parametrize("verb", ["release", "hand_over", "finish", "keep"])
+def test_what_cannot_be_told_is_owed_and_told_later(version, host, server, verb):
+    status = "open" if verb == "keep" else "in_progress"
+    server.add("de-a", status=status, assignee=ACTOR if verb != "keep" else "")
+    host.queue.claims.take(host.claim("de-a", "working"))
+    server.take_down()
+    getattr(host.queue, verb)(host.claim("de-a", "working"))
+    owing = host.queue.claims.read()["de-a"]
+    assert owing.owed == {"release": "release", "hand_over": "label", "finish": "close", "keep": "claim"}[verb]
+    before = server.read()
+    with pytest.raises(w.ToolError):
+        host.make_queue().settle(owing)
+    assert (server.read(), host.queue.claims.read()["de-a"]) == (before, owing)
+    server.bring_back()
+    host.make_queue().settle(owing)
+    assert not host.queue.claims.read()["de-a"].owed
+    assert server.read() != before
+
+
+@pytest.mark.parametrize("verb", ["release", "hand_over", "finish"])
+@pytest.mark.parametrize(
+    ("changes", "after"),
+    [
+        ({"status": "in_progress", "assignee": OTHER}, "released"),
+        ({"status": "open", "assignee": ""}, "released"),
+        ({"status": "closed", "assignee": ACTOR}, "closed"),
+        (None, "closed"),
+    ],
+)
+def test_what_others_have_done_to_it_stands(version, host, server, verb, changes, after):
+    if changes is not None:
+        server.add("de-a", **changes)
+    before = server.read()
+    getattr(host.queue, verb)(host.claim("de-a", "working"))
+    assert server.read() == before
+    assert (host.state("de-a"), host.queue.claims.read()["de-a"].owed) == (after, "")
+
+
+@pytest.mark.parametrize("assignee", ["", ACTOR])
+def test_issue_that_was_set_open_under_a_worker_is_claimed_again(version, host, server, assignee):
+    server.add("de-a", assignee=assignee)
+    host.queue.keep(host.claim("de-a", "working"))
+    assert server.state("de-a") == ("in_progress", ACTOR)
+    assert (host.state("de-a"), host.queue.claims.read()["de-a"].owed) == ("working", "")
+
+
+def test_issue_that_another_has_meanwhile_is_not_taken_back(version, host, server):
+    server.add("de-a", status="in_progress", assignee=OTHER)
+    host.queue.keep(host.claim("de-a", "working"))
+    assert server.state("de-a") == ("in_progress", OTHER)
+
+
+@pytest.mark.parametrize("how", ["fail", "mute", "late"])
+def test_told_counts_only_when_it_is_seen(version, host, server, how):
+    server.add("de-a", status="in_progress", assignee=ACTOR)
+    host.queue.bd.timeout_s = 0.4
+    server.spoil({"verb": "update", "do": how})
+    host.queue.release(host.claim("de-a", "working"))
+    owed = host.queue.claims.read()["de-a"].owed
+    assert owed == {"fail": "release", "mute": "", "late": "release"}[how]
+
+
+@pytest.mark.parametrize(
+    ("call", "instead"),
+    [
+        (lambda queue: queue.add("x", "demo", (), priority=1), "bd create"),
+        (lambda queue: queue.close("de-1", "done"), "bd close de-1"),
+    ],
+)
+def test_person_is_sent_to_bd(host, call, instead):
+    with pytest.raises(w.WitnessError) as error:
+        call(host.queue)
+    assert instead in error.value.line()
