@@ -5672,8 +5672,13 @@ class Store:
         here = {"machine": read_machine_id(self.host), "rig": self.rig.path}
         data = read_object(self.host, path)
         made = str(data.get("id", ""))
-        if not re.fullmatch(r"[0-9a-f]{12}", made) or {key: data.get(key) for key in here} != here:
-            made = os.urandom(6).hex()
+        if (
+            not re.fullmatch(r"(?:[A-Za-z0-9-]{1,32}-)?[0-9a-f]{12}", made)
+            or {key: data.get(key) for key in here} != here
+        ):
+            # The host's name is for people: whoever lists what is in progress reads there who works on it.
+            node = re.sub(r"[^A-Za-z0-9]+", "-", os.uname().nodename).strip("-")[:24].strip("-")
+            made = f"{node or 'host'}-{os.urandom(6).hex()}"
             try:
                 self.host.write(path, (json.dumps({"id": made, **here}) + "\n").encode())
             except OSError as error:
@@ -10478,6 +10483,8 @@ def cmd_unit(desk: Desk, words) -> Answer:
     config = desk.config()
     # Agents are started from the daemon: they need the caller's PATH, and tmux its folder of sockets.
     kept = ["PATH", "TMUX_TMPDIR", *(f"WITNESS_{name.upper()}" for name in SETTING_BY_NAME)]
+    # bd needs the server's address; a password is for its credentials file, not for a unit that anybody may read.
+    kept += [name for name in os.environ if name.startswith(BD_KEPT_PREFIXES) and "PASSWORD" not in name]
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     if any(not value.isprintable() for value in (*environment.values(), desk.rig.path)):
         raise UsageError("the environment or the rig's path holds a control character", "mend it, then ask again")

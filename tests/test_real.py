@@ -5,14 +5,18 @@ from __future__ import annotations
 import concurrent.futures
 import json
 import os
+import re
+import shutil
+import socket
 import subprocess
 import sys
 import time
 
 import pytest
-from tools import realbd
-from tools.fleet import Fleet
-from tools.kit import ENVIRONMENT
+import test_readme
+from tools import kit, realbd
+from tools.fleet import SHIPPER, Fleet
+from tools.kit import ENVIRONMENT, wait_for
 
 import witness as w
 
@@ -239,6 +243,72 @@ def test_raced_claims_have_one_winner_each(host, queue, tmp, pytestconfig, capsy
         for issue in mine:
             assert queue.state(issue) == ("in_progress", f"demo/witness@real-{number}")
     assert unsure or set(won) == set(issues)
+
+
+def test_fleet_of_the_readme(tmp, pyz, origin, clones):
+    """Its own lines, for the host that keeps the queue and for another; only names, port and password differ."""
+    if not DIALECT.exclusive:
+        pytest.skip("a fleet needs bd 0.57 or newer")
+    fleet_lines, who = test_readme.OF_BEADS
+    once, every = re.split(r"^# on every host.*\n", fleet_lines, flags=re.MULTILINE)
+    assert len(fleet_lines.splitlines()) == 10
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    bare = tmp / "shop.git"
+    origin.git("clone", "--quiet", "--bare", origin.path, bare)
+    log, tools = tmp / "began.log", tmp / "bin"
+    tools.mkdir()
+    (tools / "claude").write_text(f"#!/bin/sh\nexec {SHIPPER} {log} push\n")
+    (tools / "claude").chmod(0o755)
+
+    def script(text: str, home) -> None:
+        for old, new in {"0.0.0.0": "127.0.0.1", "db.example": "127.0.0.1", "3307": port}.items():
+            text = text.replace(old, new)
+        text = text.replace("git@git.example:shop.git", str(bare))
+        env = {"HOME": str(home), "PATH": f"{tools}:{os.environ['PATH']}", "WITNESS_INTERVAL": "1"}
+        env.update(WITNESS_TMUX_SOCKET=homes[home].tmux.socket, DOLT_DISABLE_EVENT_FLUSH="1", BEADS_NO_DAEMON="1")
+        calm = {"WITNESS_MIN_FREE_DISK": "0", "WITNESS_MIN_FREE_MEMORY": "0", "WITNESS_MAX_LOAD_PER_CORE": "0"}
+        with open(home / "said", "ab") as said:
+            done = subprocess.run(
+                ["bash", "-euc", text], env={**os.environ, **env, **calm}, cwd=home, stdin=subprocess.DEVNULL,
+                stdout=said, stderr=said, timeout=120, check=False,
+            )  # fmt: skip
+        assert done.returncode in (0, 1), (home / "said").read_text()
+
+    homes = {}
+    for name in ("a", "b"):
+        home = tmp / name
+        (home / "queue").mkdir(parents=True)
+        (home / "witness.pyz").symlink_to(pyz)
+        shutil.copy(os.environ["GIT_CONFIG_GLOBAL"], home / ".gitconfig")
+        homes[home] = clones(origin.path, f"rig-{name}")  # for its tmux server and its end
+        homes[home].path = home / "src" / "shop"
+    first = next(iter(homes))
+    origin.git("clone", "--quiet", bare, first / "src" / "shop")
+    try:
+        # The server of the first line goes on behind the script, as it would behind a person's shell.
+        script(once.replace("&\n", f"& echo $! > {tmp}/dolt.pid; sleep 4\n", 1), first)
+        issues = []
+        for number in range(4):
+            done = realbd.run("bd", "create", f"work {number}", "-d", "x", "--json", cwd=first / "src" / "shop")
+            issues.append(json.loads(done.stdout[done.stdout.index("{") :])["id"])
+        shutil.rmtree(first / "src" / "shop")
+        for home in homes:
+            script(every, home)
+        wait_for(lambda: log.exists() and len(log.read_text().splitlines()) == 4, 120, "the work")
+
+        def states():
+            out = realbd.run("bd", "show", *issues, "--json", cwd=first / "src" / "shop").stdout
+            return {one["status"] for one in json.loads(out)}
+
+        wait_for(lambda: states() == {"closed"}, 120, "the end of the work")
+        assert sorted(line.split()[0] for line in log.read_text().splitlines()) == sorted(issues)
+        script("cd src/shop\n" + who.replace("shop-a1b", issues[0]), first)
+    finally:
+        for rig in homes.values():
+            rig.stop_daemon()
+        kit.end(*kit.tree(int((tmp / "dolt.pid").read_text())))
 
 
 def test_two_hosts_do_every_issue_once(tmp, witness, clones, origin, queue):

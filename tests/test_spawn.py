@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tools.simulation import (
-    ACTOR,
     HOUR,
     MIN,
     T0,
@@ -27,21 +26,18 @@ from tools.simulation import (
 from witness import (
     ABSENT,
     UNKNOWN,
-    CheckMerged,
     Claim,
     Effort,
     EndSpawn,
     Load,
     Memory,
     Port,
-    ReleaseOrphan,
     Retirement,
     Sighting,
     Spawn,
     SpawnSight,
     StartSpawn,
     Verdict,
-    check_merged,
     rfc3339,
     spawn_due,
     why_attended,
@@ -803,91 +799,6 @@ def test_failures_far_apart_do_not_open_the_breaker():
     world.end_child(ok=False, reason="no", worktree=False)
     world.tick()
     assert (len(world.memory.failures), world.memory.breaker_at) == (1, 0.0)
-
-
-# ---- merged work ----------------------------------------------------------------------------------------------------
-
-
-def test_handed_over_work_is_looked_for_every_ten_minutes():
-    world = World()
-    world.claims = {"de-1": make_claim("de-1", "handed-over"), "de-2": make_claim("de-2", "working")}
-    world.wait(25 * MIN)
-    assert [action.subject for action in of(world.done, CheckMerged)] == ["de-1"] * 3
-
-
-@pytest.mark.parametrize(
-    ("seen", "config"),
-    [
-        ({}, {"close_merged": False}),
-        ({"claims": None}, {}),
-        ({"ports": {"git": Port(state=UNKNOWN)}}, {}),
-        ({"claims": {"de-2": make_claim("de-2")}}, {}),
-    ],
-)
-def test_merged_work_is_not_looked_for_without_need_or_sight(seen, config):
-    given = {"claims": {"de-1": make_claim("de-1", "handed-over", actor=ACTOR)}, **seen}
-    draft = make_draft(make_seen(**given), config=settings(**config))
-    check_merged(draft)
-    assert (draft.actions, draft.memory.merged_at) == ([], 0.0)
-
-
-# ---- orphans --------------------------------------------------------------------------------------------------------
-
-
-def orphaned(**config) -> World:
-    """Return a world in which somebody took the worktree of an issue's worker away."""
-    world = World(**config)
-    world.queue("de-1")
-    world.claims["de-1"] = make_claim("de-1")
-    world.add("de-1", "de-1")
-    world.wait(MIN)
-    del world.workers["de-1"]
-    return world
-
-
-def test_an_issue_whose_workers_worktree_is_gone_is_told_once_and_stays():
-    """Nobody would ever work on it again, and nobody would say so."""
-    world = orphaned()
-    world.wait(3 * HOUR)
-    told = [letter for letter in world.sent.values() if "worktree is gone" in letter.body]
-    assert len(told) == 1
-    assert "`spawn reset de-1` frees it" in told[0].body
-    assert world.claims["de-1"].state == "working"
-
-
-def test_it_is_freed_after_the_time_that_was_set_and_not_before():
-    world = orphaned(release_orphans_after=600)
-    world.wait(9 * MIN)
-    assert world.claims["de-1"].state == "working"
-    world.wait(3 * MIN)
-    assert world.claims["de-1"].state == "released"
-    assert of(world.done, ReleaseOrphan)[0].why == "de-1 is gone"
-    world.wait(MIN)
-    assert any(subject.startswith("RESOLVED") for subject in world.subjects())
-    assert world.memory.escalations == {}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda world: world.failing.update(git="hangs"),
-        lambda world: world.failing.update(folder="permission denied"),
-        lambda world: world.failing.update(queue="hangs"),
-        lambda world: setattr(world, "claims_lost", True),
-        lambda world: world.claims.update({"de-1": make_claim("de-1", actor="demo/witness@other")}),
-        lambda world: world.claims.update({"de-1": make_claim("de-1", "handed-over")}),
-        lambda world: world.queue("de-1", status="closed"),
-        lambda world: setattr(world, "strangers", (("de-1", "a symlink"),)),
-        lambda world: world.add("de-1", "de-1"),
-    ],
-    ids=["git", "folder", "queue", "claims", "another's", "handed-over", "closed", "stranger", "there"],
-)
-def test_what_is_not_known_to_be_gone_is_no_orphan(change):
-    world = orphaned(release_orphans_after=1)
-    change(world)
-    world.wait(10 * MIN)
-    assert of(world.done, ReleaseOrphan) == []
-    assert not any("worktree is gone" in letter.body for letter in world.sent.values())
 
 
 NAMES = st.sampled_from(["de-1", "de-1-2", "de-1-2-3", "de-1x", "de", "de-12", "other", "other-2"])

@@ -13,8 +13,7 @@ if [ "$how" = push ]; then
         sleep 0.2
     done
 elif [ "$how" = close ]; then
-    # From the rig, as its people do; until the server answers.
-    until (cd "$WITNESS_RIG" && bd close "$WITNESS_ISSUE" --reason done --json) >/dev/null 2>&1; do sleep 1; done
+    until bd close "$WITNESS_ISSUE" --reason done --json >/dev/null 2>&1; do sleep 1; done # until the server answers
 fi
 until "$WITNESS_COMMAND" handoff; do sleep 2; done
 exec sleep 600

@@ -65,7 +65,20 @@ def events() -> str:
     return table(("event", "what it means"), [(f"`{kind}`", meaning) for kind, meaning in witness.EVENTS.items()])
 
 
-TABLES = {"commands": commands, "settings": settings, "blockers": blockers, "events": events}
+def dialects() -> str:
+    """Return a row for each range of versions of bd whose claims are worth the same."""
+    rows, last = [], None
+    for row in witness.BD_DIALECTS:
+        worth = row.exclusive, row.reopens
+        if worth != last:
+            one = "exactly one wins, also on several hosts" if row.exclusive else "two may win: let one Witness use it"
+            closed = "it is opened again" if row.reopens else "it is refused"
+            rows.append((".".join(map(str, row.since)) + " and later", one, closed))
+        last = worth
+    return table(("`bd`", "many claim one issue at once", "it was closed in the instant before the claim"), rows)
+
+
+TABLES = {"dialects": dialects, "commands": commands, "settings": settings, "blockers": blockers, "events": events}
 
 
 def put_tables(text: str) -> str:

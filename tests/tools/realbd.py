@@ -130,7 +130,7 @@ class Queue:
                     "--server-user",
                     "root",
                 )
-            run("bd", "init", "--prefix", "de", "--quiet", *where, cwd=rig)
+            run("bd", "init", "--prefix", "de", "--quiet", "--skip-hooks", *where, cwd=rig)
         with open(rig / ".git" / "info" / "exclude", "a", encoding="utf-8") as file:
             file.write("/.beads/\n/.gitattributes\n/AGENTS.md\n/CLAUDE.md\n/.claude/\n")
 
@@ -144,8 +144,13 @@ class Queue:
         return json.loads(out[out.index("{") :])["id"]
 
     def show(self, issue: str) -> dict:
-        """Return one issue as bd shows it."""
-        return json.loads(self.bd("show", issue, "--json").stdout)[0]
+        """Return one issue as bd shows it; two that open a database of 0.30.7 at once may both fail."""
+        for _ in range(5):
+            done = self.bd("show", issue, "--json", check=False)
+            if done.returncode == 0 and done.stdout.strip():
+                return json.loads(done.stdout)[0]
+            time.sleep(0.5)
+        raise AssertionError(done.stderr)
 
     def state(self, issue: str) -> tuple:
         """Return (status, assignee) of one issue."""

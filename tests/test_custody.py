@@ -1,0 +1,394 @@
+"""Custody of issues: given back, handed over, orphaned, merged, and changed by others in a shared queue."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tools.simulation import (
+    ACTOR,
+    HOUR,
+    MIN,
+    T0,
+    World,
+    make_claim,
+    make_draft,
+    make_issue,
+    make_seen,
+    make_sighting,
+    of,
+    settings,
+)
+
+import witness
+from witness import (
+    KEPT,
+    UNKNOWN,
+    CheckMerged,
+    Memory,
+    Outcome,
+    Port,
+    ReleaseOrphan,
+    Retirement,
+    SettleClaim,
+    Spawn,
+    check_merged,
+    settle_claims,
+    settle_release,
+    watch_orphans,
+)
+
+OTHER = "demo/witness@other"
+
+
+# ---- merged work ----------------------------------------------------------------------------------------------------
+
+
+def test_handed_over_work_is_looked_for_every_ten_minutes():
+    world = World()
+    world.claims = {"de-1": make_claim("de-1", "handed-over"), "de-2": make_claim("de-2", "working")}
+    world.wait(25 * MIN)
+    assert [action.subject for action in of(world.done, CheckMerged)] == ["de-1"] * 3
+
+
+@pytest.mark.parametrize(
+    ("seen", "config"),
+    [
+        ({}, {"close_merged": False}),
+        ({"claims": None}, {}),
+        ({"ports": {"git": Port(state=UNKNOWN)}}, {}),
+        ({"claims": {"de-2": make_claim("de-2")}}, {}),
+    ],
+)
+def test_merged_work_is_not_looked_for_without_need_or_sight(seen, config):
+    given = {"claims": {"de-1": make_claim("de-1", "handed-over", actor=ACTOR)}, **seen}
+    draft = make_draft(make_seen(**given), config=settings(**config))
+    check_merged(draft)
+    assert (draft.actions, draft.memory.merged_at) == ([], 0.0)
+
+
+# ---- orphans --------------------------------------------------------------------------------------------------------
+
+
+def orphaned(**config) -> World:
+    """Return a world in which somebody took the worktree of an issue's worker away."""
+    world = World(**config)
+    world.queue("de-1")
+    world.claims["de-1"] = make_claim("de-1")
+    world.add("de-1", "de-1")
+    world.wait(MIN)
+    del world.workers["de-1"]
+    return world
+
+
+def test_an_issue_whose_workers_worktree_is_gone_is_told_once_and_stays():
+    """Nobody would ever work on it again, and nobody would say so."""
+    world = orphaned()
+    world.wait(3 * HOUR)
+    told = [letter for letter in world.sent.values() if "worktree is gone" in letter.body]
+    assert len(told) == 1
+    assert "`spawn reset de-1` frees it" in told[0].body
+    assert world.claims["de-1"].state == "working"
+
+
+def test_it_is_freed_after_the_time_that_was_set_and_not_before():
+    world = orphaned(release_orphans_after=600)
+    world.wait(9 * MIN)
+    assert world.claims["de-1"].state == "working"
+    world.wait(3 * MIN)
+    assert world.claims["de-1"].state == "released"
+    assert of(world.done, ReleaseOrphan)[0].why == "de-1 is gone"
+    world.wait(MIN)
+    assert any(subject.startswith("RESOLVED") for subject in world.subjects())
+    assert world.memory.escalations == {}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda world: world.failing.update(git="hangs"),
+        lambda world: world.failing.update(folder="permission denied"),
+        lambda world: world.failing.update(queue="hangs"),
+        lambda world: setattr(world, "claims_lost", True),
+        lambda world: world.claims.update({"de-1": make_claim("de-1", actor="demo/witness@other")}),
+        lambda world: world.claims.update({"de-1": make_claim("de-1", "handed-over")}),
+        lambda world: world.queue("de-1", status="closed"),
+        lambda world: setattr(world, "strangers", (("de-1", "a symlink"),)),
+        lambda world: world.add("de-1", "de-1"),
+    ],
+    ids=["git", "folder", "queue", "claims", "another's", "handed-over", "closed", "stranger", "there"],
+)
+def test_what_is_not_known_to_be_gone_is_no_orphan(change):
+    world = orphaned(release_orphans_after=1)
+    change(world)
+    world.wait(10 * MIN)
+    assert of(world.done, ReleaseOrphan) == []
+    assert not any("worktree is gone" in letter.body for letter in world.sent.values())
+
+
+# ---- a queue that others use, too ----------------------------------------------------------------------------------
+
+
+def shared(*claims, issues=(), sightings=(), memory=None, **changes):
+    """Return a decision under way over a queue that gives only what is ready and in progress."""
+    seen = make_seen(
+        *sightings, whole=False, issues=tuple(issues), claims={claim.issue: claim for claim in claims}, **changes
+    )
+    return make_draft(seen, memory)
+
+
+def steps(draft) -> list:
+    """Return (issue, step) of what is to be settled."""
+    return [(action.subject, action.step) for action in of(draft.actions, SettleClaim)]
+
+
+def held(issue="de-1", assignee=ACTOR, **changes):
+    return make_issue(issue, status="in_progress", assignee=assignee, **changes)
+
+
+@pytest.mark.parametrize("owed", ["claim", "release", "label", "close"])
+@pytest.mark.parametrize("state", ["working", "released", "handed-over", "closed"])
+def test_what_is_owed_is_told_whatever_else_is_seen(owed, state):
+    draft = shared(make_claim(state=state, owed=owed))
+    settle_claims(draft)
+    assert steps(draft) == [("de-1", "tell")]
+
+
+def test_no_more_is_told_in_one_tick_than_a_tick_can_bear():
+    draft = shared(*(make_claim(f"de-{number}", "released", owed="release") for number in range(50)))
+    settle_claims(draft)
+    assert len(steps(draft)) == witness.SETTLES_PER_TICK
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"issues": ()},
+        {"claims": None},
+        {"ports": {"git": Port(state=UNKNOWN)}},
+        {"whole": True},
+    ],
+    ids=["nothing owed", "claims", "git", "local"],
+)
+def test_nothing_is_told_without_sight_or_need(changes):
+    given = {"owed": ""} if changes == {"issues": ()} else {"owed": "release"}
+    draft = shared(make_claim(state="released", **given))
+    draft.seen = draft.seen.but(**changes)
+    settle_claims(draft)
+    assert steps(draft) == []
+
+
+def test_nothing_is_told_while_the_queue_is_unknown():
+    draft = shared(make_claim(state="released", owed="release"))
+    draft.seen = draft.seen.but(issues=None)
+    settle_claims(draft)
+    watch_orphans(draft)
+    assert draft.actions == []
+
+
+@pytest.mark.parametrize(
+    ("state", "there", "step"),
+    [
+        ("claimed", True, "keep"),
+        ("working", True, "keep"),
+        ("failed", True, "keep"),
+        ("working", False, "free"),
+        ("failed", False, "free"),
+        ("handed-over", False, "free"),
+        ("handed-over", True, "free"),
+        ("claimed", False, None),
+        ("released", True, None),
+        ("closed", False, None),
+    ],
+)
+def test_issue_of_ours_that_somebody_set_open(state, there, step):
+    """A worker that is on it keeps it; what only waited or is gone is free, as the person wished."""
+    sightings = [make_sighting("de-1")] if there else []
+    draft = shared(make_claim(state=state), issues=[make_issue()], sightings=sightings)
+    settle_claims(draft)
+    assert steps(draft) == ([("de-1", step)] if step else [])
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        shared(make_claim(actor=OTHER), issues=[make_issue()]),
+        shared(make_claim(), issues=[make_issue(assignee=OTHER)]),
+        shared(make_claim(), issues=[make_issue(status="blocked")]),
+        shared(make_claim(), issues=[]),
+        shared(make_claim(), issues=[make_issue()], memory=Memory(spawn=Spawn(issue="de-1", at=T0, deadline_at=T0))),
+    ],
+    ids=["another's file", "assigned", "blocked", "not shown", "its spawn is under way"],
+)
+def test_what_does_not_read_as_open_and_free_is_left(draft):
+    settle_claims(draft)
+    assert steps(draft) == []
+
+
+def test_worker_in_retirement_keeps_its_issue():
+    memory = Memory(retirements={"de-1": Retirement(name="de-1", id="de-1/x", at=T0)})
+    draft = shared(make_claim(), issues=[make_issue()], memory=memory)
+    settle_claims(draft)
+    assert steps(draft) == [("de-1", "keep")]
+
+
+def test_issue_that_another_has_now_is_told_once_and_over_when_it_is_ours_again():
+    worker = make_sighting("de-1")
+    draft = shared(make_claim(), issues=[held(assignee=OTHER)], sightings=[worker])
+    settle_claims(draft)
+    (matter,) = draft.memory.escalations.values()
+    assert (matter.cause, OTHER in matter.summary) == ("taken-de-1", True)
+    again = shared(make_claim(), issues=[held(assignee=OTHER)], sightings=[worker], memory=draft.memory)
+    settle_claims(again)
+    assert again.memory.escalations == draft.memory.escalations
+    assert not again.memory.pending.keys() - draft.memory.pending.keys()
+    late = shared(make_claim(), issues=[held()], sightings=[worker], memory=draft.memory, fresh=False)
+    settle_claims(late)
+    assert late.memory.escalations
+    over = shared(make_claim(), issues=[held()], sightings=[worker], memory=draft.memory)
+    settle_claims(over)
+    assert over.memory.escalations == {}
+
+
+def test_what_was_asked_for_ticks_ago_proves_no_change_of_hands():
+    draft = shared(make_claim(), issues=[held(assignee=OTHER)], sightings=[make_sighting("de-1")], fresh=False)
+    settle_claims(draft)
+    assert draft.memory.escalations == {}
+
+
+# ---- orphans of a shared queue
+
+
+def look_twice(*claims, **how):
+    """Return the draft of the second of two looks."""
+    first = shared(*claims, **how)
+    watch_orphans(first)
+    assert first.memory.escalations == {}
+    second = shared(*claims, memory=first.memory, **how)
+    watch_orphans(second)
+    return second
+
+
+def test_orphan_is_told_only_when_it_is_seen_twice():
+    draft = look_twice(make_claim(), issues=[held()])
+    (matter,) = draft.memory.escalations.values()
+    assert (
+        matter.summary
+        == "Issue de-1 was worked on by de-1, whose worktree is gone; its branch polecat/de-1 is untouched"
+    )
+    assert "no session and no worktree of de-1, seen twice" in matter.evidence
+
+
+def test_issue_that_only_the_queue_calls_ours_is_an_orphan():
+    """Its claim file is gone, or says that it was given back."""
+    for claims in ((), (make_claim(state="released"),), (make_claim(state="closed"),)):
+        (matter,) = look_twice(*claims, issues=[held()]).memory.escalations.values()
+        assert matter.cause == "orphan-de-1"
+    assert matter.summary.startswith("Issue de-1 was worked on by de-1")
+    (matter,) = look_twice(issues=[held()]).memory.escalations.values()
+    assert matter.summary == f"Issue de-1 is in progress for {ACTOR}, and nothing here works on it"
+
+
+@pytest.mark.parametrize(
+    ("claims", "how"),
+    [
+        ((), {"issues": [held(assignee=OTHER)]}),
+        ((), {"issues": [make_issue()]}),
+        ((), {"issues": [make_issue(status="closed", assignee=ACTOR)]}),
+        ((make_claim(state="handed-over"),), {"issues": [held()]}),
+        ((make_claim(state="failed"),), {"issues": [held()]}),
+        ((make_claim(state="released", owed="release"),), {"issues": [held()]}),
+        ((make_claim(actor=OTHER),), {"issues": [held()]}),
+        ((make_claim(),), {"issues": [held()], "sightings": [make_sighting("de-1")]}),
+        ((make_claim(),), {"issues": [held()], "sessions": frozenset({"gt-demo-de-1"})}),
+        ((make_claim(),), {"issues": [held()], "sessions": None}),
+        ((make_claim(),), {"issues": [held()], "strangers": (("de-1", "a symlink"),)}),
+        ((make_claim(),), {"issues": [held()], "fresh": False}),
+        ((make_claim(),), {"issues": [held()], "first": True}),
+        ((make_claim(),), {"issues": [held()], "gap": True}),
+        ((make_claim(),), {"issues": [held()], "ports": {"git": Port(state=UNKNOWN)}}),
+        ((), {"issues": [held()], "sightings": [make_sighting("de-1")]}),
+    ],
+)
+def test_what_may_still_be_worked_on_is_no_orphan(claims, how):
+    assert look_twice(*claims, **how).memory.escalations == {}
+
+
+def test_orphan_that_was_worked_on_in_between_is_counted_from_nothing():
+    first = shared(make_claim(), issues=[held()])
+    watch_orphans(first)
+    back = shared(make_claim(), issues=[held()], sightings=[make_sighting("de-1")], memory=first.memory)
+    watch_orphans(back)
+    assert back.memory.missed == ()
+    gone = shared(make_claim(), issues=[held()], memory=back.memory)
+    watch_orphans(gone)
+    assert gone.memory.escalations == {}
+
+
+def test_orphan_of_which_work_exists_is_kept_and_asked_once():
+    world = orphaned(release_orphans_after=600)
+    world.do_ReleaseOrphan = lambda action: world.outcome("release", action, False, "its branch has commits", kept=True)
+    world.wait(3 * HOUR)
+    assert len(of(world.done, ReleaseOrphan)) == 1
+    (matter,) = world.memory.escalations.values()
+    assert matter.evidence == KEPT + "its branch has commits"
+    assert world.claims["de-1"].state == "working"
+
+
+def test_other_failures_of_a_release_are_tried_again():
+    draft = shared(make_claim(), issues=[held()], memory=look_twice(make_claim(), issues=[held()]).memory)
+    before = draft.memory
+    settle_release(draft, Outcome(kind="release", subject="de-1", ok=False, at=T0, detail="bd is away"))
+    assert draft.memory == before
+
+
+# ---- laws
+
+STATES = st.sampled_from(["claimed", "working", "failed", "handed-over", "released", "closed"])
+CLAIMS = st.lists(
+    st.builds(
+        make_claim,
+        st.sampled_from(["de-1", "de-2"]),
+        STATES,
+        actor=st.sampled_from([ACTOR, OTHER]),
+        owed=st.sampled_from(["", "", "release", "label", "close", "claim"]),
+    ),
+    max_size=2,
+)
+ISSUES = st.lists(
+    st.builds(
+        make_issue,
+        st.sampled_from(["de-1", "de-2", "de-3"]),
+        status=st.sampled_from(["open", "in_progress", "closed", "tombstone", witness.NOT_READY]),
+        assignee=st.sampled_from(["", ACTOR, OTHER]),
+    ),
+    max_size=3,
+)
+
+
+@given(CLAIMS, ISSUES, st.booleans(), st.booleans(), st.sampled_from([None, frozenset(), frozenset({"gt-demo-de-1"})]))
+def test_law_an_issue_is_freed_only_where_it_reads_as_free_or_its_worker_is_gone(
+    claims, issues, there, fresh, sessions
+):
+    sightings = [make_sighting("de-1")] if there else []
+    draft = shared(*claims, issues=issues, sightings=sightings, fresh=fresh, sessions=sessions)
+    draft.config = settings(release_orphans_after=1)
+    settle_claims(draft)
+    watch_orphans(draft)
+    watch_orphans(draft)
+    by_id = {issue.id: issue for issue in draft.seen.issues}
+    for action in draft.actions:
+        claim = draft.seen.claims.get(action.subject)
+        if isinstance(action, SettleClaim):
+            assert claim == action.claim
+            if action.step == "tell":
+                assert claim.owed
+            else:
+                assert (claim.actor, claim.owed) == (ACTOR, "")
+                assert (by_id[claim.issue].status, by_id[claim.issue].assignee) == ("open", "")
+                assert action.step != "free" or claim.state == "handed-over" or not there or claim.issue != "de-1"
+        if isinstance(action, ReleaseOrphan):
+            assert fresh
+            assert sessions is not None
+            assert not (there and action.subject == "de-1")
+            assert f"gt-demo-{action.claim.name}" not in sessions
