@@ -6260,9 +6260,10 @@ class LocalQueue:
         holder = self.claims.take(claim)
         return ("host", holder) if holder else ("", "")
 
-    def release(self, claim: Claim) -> None:
-        """Give an issue back."""
+    def release(self, claim: Claim) -> str:
+        """Give an issue back; return what a person should know of it, mostly ""."""
         self.claims.change(claim.but(state="released"))
+        return ""
 
     def hand_over(self, claim: Claim) -> None:
         """Keep an issue whose work waits to be merged."""
@@ -6361,6 +6362,7 @@ class Bd:
         self.dialect, self.version, self.note = None, "", ""
         self._program = None  # as it was when it told its version
         self._hung, self._rests_until = 0, 0.0
+        self._answers = {}  # by verb: of a long list that is printed again unchanged, what it meant
 
     def meet(self) -> str:
         """Learn the version, again after the program was exchanged or has failed; return "" or why it is not known."""
@@ -6399,7 +6401,13 @@ class Bd:
 
     def ask(self, argv) -> BdAnswer:
         """Return what an answer means."""
-        answer = decode_answer(self.run(*argv))
+        ran = self.run(*argv)
+        mark = argv, hash(ran.out), hash(ran.err), ran.status, ran.failure
+        kept, answer = self._answers.get(argv[1], (None, None))
+        if kept != mark:
+            answer = decode_answer(ran)
+        if argv[1] in ("ready", "list"):
+            self._answers[argv[1]] = mark, answer
         return answer if answer.kind != UNKNOWN else answer.but(reason=f"{' '.join(argv[:2])}: {answer.reason}")
 
 
@@ -6494,7 +6502,10 @@ class BeadsQueue:
         return found + [one.but(rank=last) for key, one in others.items() if key not in freed], bad
 
     def _show(self, ids) -> list:
-        """Return issues by their ids; one that does not exist comes as a tombstone."""
+        """Return issues by their ids; one that does not exist comes as a tombstone.
+
+        bd takes the beginning of an id for the id: what was not asked for is not what was meant.
+        """
         found = []
         for start in range(0, len(ids), BD_SHOWN):
             some = ids[start : start + BD_SHOWN]
@@ -6505,9 +6516,8 @@ class BeadsQueue:
                 continue
             if answer.kind not in ("issues", MISSING):
                 raise ToolError(answer.reason, "`bd ready` in the rig shows what is wrong")
-            there = {issue.id for issue in answer.issues}
-            found += answer.issues
-            found += [Issue(id=one, status="tombstone", type="") for one in some if one not in there]
+            there = {issue.id: issue for issue in answer.issues}
+            found += [there.get(one) or Issue(id=one, status="tombstone", type="") for one in some]
         return found
 
     def _place(self, by_id: dict, person: bool) -> None:
@@ -6547,12 +6557,9 @@ class BeadsQueue:
         """
         self._meet()
         answer = self.bd.ask(show_argv((issue_id,)))
-        if answer.kind == MISSING:
-            return None
-        found = next((issue for issue in answer.issues if issue.id == issue_id), None)
-        if answer.kind != "issues" or found is None:
-            raise ToolError(answer.reason or f"bd show {issue_id}: it showed another", "look at it with `bd show`")
-        return found
+        if answer.kind not in ("issues", MISSING) or (answer.kind == "issues" and not answer.issues):
+            raise ToolError(answer.reason or f"bd show {issue_id}: it showed nothing", "look at it with `bd show`")
+        return next((issue for issue in answer.issues if issue.id == issue_id), None)
 
     def _is_ours(self, issue: Issue | None, actor: str) -> bool:
         return issue is not None and (issue.status, issue.assignee) == ("in_progress", actor)
@@ -6602,9 +6609,9 @@ class BeadsQueue:
             return "", ""
         return "lost", (issue.assignee or f"nobody: its status is {issue.status}") if issue else "it is gone"
 
-    def release(self, claim: Claim) -> None:
-        """Give an issue back, now or as soon as the database answers."""
-        self._owe(claim.but(state="released"), "release")
+    def release(self, claim: Claim) -> str:
+        """Give an issue back, now or as soon as the database answers; return what a person should know of it."""
+        return self._owe(claim.but(state="released"), "release")
 
     def hand_over(self, claim: Claim) -> None:
         """Keep an issue whose work waits to be merged, and mark it."""
@@ -6618,16 +6625,18 @@ class BeadsQueue:
         """Claim an issue again that somebody opened although a worker of ours is on it."""
         self._owe(claim, "claim")
 
-    def _owe(self, claim: Claim, owed: str) -> None:
+    def _owe(self, claim: Claim, owed: str) -> str:
         claim = claim.but(owed=owed)
         self.claims.change(claim)
         try:
-            self.settle(claim)
-        except ToolError:
-            return  # the file says what is owed
+            return self.settle(claim)
+        except ToolError as error:  # the file says what is owed
+            return f"the queue is told as soon as it answers: {error.message}"
 
-    def settle(self, claim: Claim) -> None:
+    def settle(self, claim: Claim) -> str:
         """Tell the database what it was not told yet; what others have done to the issue meanwhile stands.
+
+        Returns what keeps the issue from being free although we gave it back.
 
         Raises:
             ToolError: it cannot be told now.
@@ -6649,6 +6658,9 @@ class BeadsQueue:
         elif claim.owed in ("label", "close"):
             claim = claim.but(state="released")  # somebody else has it, or set it free
         self.claims.change(claim.but(owed=""))
+        if claim.owed != "release" or closed or self._is_ours(issue, claim.actor) or issue.status == "open":
+            return ""
+        return f"it is {issue.status}" + f" with {clean_line(issue.assignee, 60)}" * bool(issue.assignee)
 
     def _reclaim(self, claim: Claim, issue: Issue) -> None:
         if issue.status == "open" and issue.assignee in ("", claim.actor):
@@ -10275,9 +10287,9 @@ def _reset_issues(station: Station, issues) -> Answer:
                     }
                 )
                 continue
-            station.queue.release(claim)
+            left = station.queue.release(claim)
             memory = memory.but(issues={key: one for key, one in memory.issues.items() if key != issue})
-            rows.append({"id": issue, "result": "reset", "reason": None, "polecat": None})
+            rows.append({"id": issue, "result": "reset", "reason": left or None, "polecat": None})
         station.remember(memory)
     finally:
         os.close(fd)

@@ -290,6 +290,73 @@ MUTANTS = (
         '    if False:\n        return "the claims cannot be read"  # then',
         ("test_requests.py", "test_spawner.py"),
     ),
+    # ---- one queue, many hosts
+    (
+        "a claim is read back",
+        '        if self._is_ours(issue, claim.actor):\n            return "", ""\n',
+        '        if True:\n            return "", ""\n',
+        ("test_beads.py",),
+    ),
+    (
+        "a closed issue is never claimed",
+        '        if issue.status != "open":  # before 1.0.4',
+        "        if False:  # before 1.0.4",
+        ("test_beads.py",),
+    ),
+    (
+        "a claim in our name that nothing here knows is another's",
+        'return ("", "") if again else ("host", f"{claim.actor}, and nothing here knows of it")',
+        'return "", ""',
+        ("test_beads.py",),
+    ),
+    (
+        "an error is never an empty answer",
+        "    if ran.failure or not kind:\n        return BdAnswer(kind=UNKNOWN,",
+        '    if ran.failure or not kind:\n        return BdAnswer(kind="issues",',
+        ("test_answers.py",),
+    ),
+    (
+        "what could not be told is owed",
+        "        claim = claim.but(owed=owed)\n",
+        "",
+        ("test_beads.py",),
+    ),
+    (
+        "what others did to an issue stands",
+        "        elif self._is_ours(issue, claim.actor):\n            marked",
+        "        elif issue is not None:\n            marked",
+        ("test_beads.py",),
+    ),
+    (
+        "the work of an orphan is looked for",
+        '    if work:\n        return _outcome(station, "release"',
+        '    if False:\n        return _outcome(station, "release"',
+        ("test_perform.py",),
+    ),
+    (
+        "an orphan is seen twice",
+        "        if matter is None and issue in memory.missed:",
+        "        if matter is None:",
+        ("test_custody.py",),
+    ),
+    (
+        "what is not shown is not closed",
+        '        absent = "closed" if seen.whole else "not shown"',
+        '        absent = "closed"',
+        ("test_observe.py",),
+    ),
+    (
+        "a database that is away is no reason for the file",
+        'if self.config.backend == "auto" and self.queue.backend == "local" and memory.backend',
+        "if False and memory.backend",
+        ("test_observe.py",),
+    ),
+    (
+        "an open issue that is not ready gets no worker",
+        'one.but(status=NOT_READY) if one.status == "open" else one for one in shown',
+        "one for one in shown",
+        ("test_beads.py",),
+    ),
 )
 
 

@@ -179,3 +179,18 @@ def test_nothing_of_it_is_left_running(bd, program, tmp):
     bd.ask(("bd", "ready"))
     pid = int((tmp / "pid").read_text())
     kit.wait_for(lambda: not (found := kit.process(pid)) or not kit.is_alive(found), what="its end")
+
+
+def test_list_that_is_printed_again_is_not_read_again(bd, program, monkeypatch):
+    """Ten thousand ready issues are five megabytes, and mostly the same as in the last look."""
+    script(program, 'echo "[{\\"id\\": \\"de-1\\", \\"title\\": \\"$(cat "$0.title")\\"}]"')
+    title = program.folder / "bd.title"
+    title.write_text("one")
+    first = bd.ask(("bd", "ready"))
+    assert bd.ask(("bd", "ready")) is first
+    assert bd.ask(("bd", "ready", "--limit", "0")) is not first
+    title.write_text("two")
+    assert [issue.title for issue in bd.ask(("bd", "ready")).issues] == ["two"]
+    script(program, "echo '[]'; exit 1")
+    assert bd.ask(("bd", "ready")).kind == w.UNKNOWN
+    assert bd.ask(("bd", "show", "de-1")) is not bd.ask(("bd", "show", "de-1"))

@@ -244,6 +244,38 @@ def test_upgrade_under_us(host, server, program):
     assert ready(host) == ["de-a"]
 
 
+def test_beginning_of_an_id_is_not_the_id(version, host, server):
+    """bd takes it for one: an issue that was deleted would be answered for by its neighbour, and be changed in it."""
+    server.add("de-12")
+    issues = {one.id: one.status for one in host.queue.read_issues(("de-1",), ("de-",))[0]}
+    assert issues == {"de-12": "open", "de-1": "tombstone"}
+    assert host.queue.find("de-1") is None
+    before = server.read()
+    assert host.queue.claim(host.claim("de-1")) == ("lost", "it is not in the queue any more")
+    host.queue.release(host.claim("de-1", "working"))
+    host.queue.finish(host.claim("de-1", "handed-over"))
+    assert server.read() == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "left"),
+    [
+        ({"status": "in_progress", "assignee": ACTOR}, ""),
+        ({"status": "open"}, ""),
+        ({"status": "closed"}, ""),
+        ({"status": "in_progress", "assignee": OTHER}, f"it is in_progress with {OTHER}"),
+        ({"status": "blocked"}, "it is blocked"),
+    ],
+)
+def test_person_who_resets_learns_what_keeps_it(host, server, changes, left):
+    server.add("de-1", **changes)
+    assert host.queue.release(host.claim("de-1", "working")) == left
+    server.take_down()
+    assert host.queue.release(host.claim("de-1", "working")).startswith(
+        "the queue is told as soon as it answers: bd show"
+    )
+
+
 # ---- claims --------------------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from tools import kit
+from tools import beads, kit
 
 import witness as w
 
@@ -197,3 +197,74 @@ def test_database_beside_the_queue_is_told(rig, doctor):
     (rig.path / ".beads").mkdir()
     (rig.path / ".beads" / "beads.db").write_text("")
     assert doctor()["backend"]["detail"] == "beads: .beads/beads.db is there"
+
+
+# ---- the queue of bd
+
+
+@pytest.fixture
+def server(tmp, rig):
+    made = beads.Server(tmp / "server")
+    beads.connect(rig.path, made)
+    return made
+
+
+@pytest.fixture
+def program(tmp):
+    return beads.Bin(tmp / "bin")
+
+
+@pytest.mark.parametrize(
+    ("version", "ok", "claims"),
+    [
+        ("0.47.1", False, "two hosts that claim at once may both win"),
+        ("0.57.0", True, "exclusive: of all who claim an issue at once, on whatever host, one wins"),
+        ("1.0.5", True, "exclusive: of all who claim an issue at once, on whatever host, one wins"),
+    ],
+)
+def test_what_a_claim_is_worth(rig, doctor, server, program, version, ok, claims):
+    program.use(version)
+    found = doctor({"PATH": program.path()})
+    assert found["backend"]["detail"] == "beads: .beads/metadata.json is there"
+    actor = f"demo/witness@{json.loads((rig.state / 'witness.id').read_text())['id']}"
+    assert found["queue"]["detail"] == f"bd {version} on the server 127.0.0.1:3307; this Witness claims as {actor}"
+    assert (found["claims"]["ok"], found["claims"]["detail"]) == (ok, claims)
+    assert "bd" not in found
+
+
+def test_claims_of_an_old_bd_on_one_host_are_a_note(rig, doctor, server, program):
+    program.use("0.47.1")
+    (rig.path / ".beads" / "metadata.json").unlink()
+    (rig.path / ".beads" / "beads.db").touch()
+    found = doctor({"PATH": program.path()})
+    assert found["queue"]["detail"].startswith("bd 0.47.1 on this host; ")
+    assert (found["claims"]["ok"], "one Witness alone" in found["claims"]["detail"]) == (True, True)
+
+
+def test_bd_that_is_newer_than_any_that_was_tried_is_noted(rig, doctor, server, program):
+    program.use("1.9.0")
+    found = doctor({"PATH": program.path()})
+    assert found["bd"]["detail"] == "bd 1.9.0 is newer than any that was tried; it is spoken to as 1.0.5"
+    assert found["bd"]["ok"] is True
+
+
+def test_server_that_is_down_is_named_with_its_address(rig, doctor, server, program):
+    server.take_down("10.0.0.9:3307")
+    env = {"PATH": program.path(), "BEADS_DOLT_SERVER_HOST": "10.0.0.9"}
+    found = doctor(env)["queue"]
+    assert found["ok"] is False
+    assert found["detail"].startswith("bd 1.0.5 on the server 10.0.0.9:3307: bd ready: failed to open database")
+    assert found["remedy"].startswith("`bd ready` in the rig shows it")
+
+
+def test_bd_that_is_missing_is_named(rig, doctor, server):
+    found = doctor()["queue"]
+    assert (found["ok"], found["detail"]) == (False, "bd on the server 127.0.0.1:3307: bd is not on the PATH")
+
+
+def test_item_of_bd_that_cannot_be_read_is_named(rig, doctor, server, program):
+    server.add("de-1")
+    server.add("de-2", priority=2)
+    server.change("de-2", title=["no", "text"])
+    found = doctor({"PATH": program.path()})
+    assert found["bad"].count("queue") == 1

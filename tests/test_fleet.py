@@ -163,3 +163,57 @@ def test_server_away_leaves_workers_alone_and_says_since_when(fleet, server, wai
     server.bring_back()
     wait_for(lambda: len(hosts.began()) == 3, 90, "the rest")
     assert set(hosts.began().values()) == {1}
+
+
+def test_person_works_on_the_queue_without_a_daemon(fleet, server):
+    """spawn, explain, issues, add, close and spawn reset, each against the database as it is."""
+    hosts = fleet(1, ways=("keep",), labels=["wanted"])
+    (rig,) = hosts.hosts
+    server.add("de-1")
+    server.add("de-2", status="in_progress", assignee="demo/witness@other-0123456789ab")
+    server.add("de-3", links=[("blocks", "de-1")])
+
+    def ask(*words, status=0):
+        done = hosts.call(rig, *words, "--json")
+        assert done.status == status, done
+        return json.loads(done.stdout)
+
+    rows = {row["id"]: row["reason"] for row in ask("issues")["issues"]}
+    assert rows["de-1"] == "it lacks the label wanted (labels)"
+    assert rows["de-2"] == "its status is in_progress, with demo/witness@other-0123456789ab"
+    assert "de-3" not in rows
+    (row,) = ask("spawn", "de-3", status=1)["issues"]
+    assert row["reason"] == "its status is open, but not ready"
+    (row,) = ask("spawn", "de-2", status=1)["issues"]
+    assert row["result"] == "not spawned"
+    (row,) = ask("spawn", "de-nope", status=1)["issues"]
+    assert row["reason"] == "no such issue"
+    (row,) = ask("spawn", "de-1")["issues"]  # filters do not count for a person
+    assert (row["result"], row["polecat"]) == ("spawned", "de-1")
+    assert server.state("de-1")[0] == "in_progress"
+    assert "worked on by de-1" in json.dumps(ask("explain", "de-1"))
+    assert ask("spawn", "reset", "de-1", status=1)["issues"][0]["result"] == "refused"
+    wait_for(lambda: list((rig.state / "mail" / "demo.witness" / "new").glob("*")), 30, "the wish to be retired")
+    assert hosts.call(rig, "shutdown", "de-1").status == 0
+    assert server.read()["de-1"]["labels"] == [w.HANDED_OVER_LABEL]
+    (row,) = ask("spawn", "reset", "de-1")["issues"]
+    assert (row["result"], row["reason"], server.state("de-1")) == ("reset", None, ("open", ""))
+    assert server.read()["de-1"]["labels"] == []
+    assert "use `bd create`" in hosts.call(rig, "add", "x").stderr
+    assert "use `bd close de-1`" in hosts.call(rig, "close", "de-1").stderr
+
+
+def test_orphan_is_told_and_freed_after_the_time_that_was_set(fleet, server, wait_for):
+    hosts = fleet(1, ways=("keep",), release_orphans_after=1)
+    (rig,) = hosts.hosts
+    hosts.call(rig, "issues")
+    actor = f"demo/witness@{json.loads((rig.state / 'witness.id').read_text())['id']}"
+    server.add("de-1", status="in_progress", assignee=actor)
+    server.add("de-2", status="in_progress", assignee="demo/witness@other-0123456789ab")
+    hosts.start(rig)
+    wait_for(hosts.began, 90, "a worker for what was freed")
+    assert hosts.began() == {"de-1": 1}
+    assert server.state("de-2") == ("in_progress", "demo/witness@other-0123456789ab")
+    told = hosts.call(rig, "events").stdout
+    assert f"Issue de-1 is in progress for {actor}, and nothing here works on it" in told
+    assert "released" in told

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tools import beads
 
 import witness as w
 
@@ -404,3 +405,88 @@ def test_ticks_read_the_files_of_a_worktree_once(rig, station, monkeypatch):
     assert counts[1] == counts[2] == counts[0] - 3  # .git, gitdir and HEAD
     rig.git("checkout", "--quiet", "-b", "other", cwd=rig.path / "polecats" / "alpha")
     assert w.observe(station, w.Memory()).sightings["alpha"].worktree.branch == "other"
+
+
+# ---- a queue that bd keeps
+
+
+@pytest.fixture
+def shared(rig, tmp, monkeypatch):
+    """Return a station whose queue is bd's, and its server."""
+    server, program = beads.Server(tmp / "server"), beads.Bin(tmp / "bin")
+    monkeypatch.setenv("PATH", program.path())
+    beads.connect(rig.path, server)
+    host = CountingHost()
+    found = w.find_rig(host, str(rig.path), {}, "/")
+    config = w.make_config({"tmux_socket": rig.tmux.socket}, "f", {})
+    w.check_ground(host, found, config)
+    return w.Station(host, found, config), server
+
+
+def test_a_tick_asks_bd_once_and_twice_in_every_tenth(rig, shared):
+    station, server = shared
+    rig.add_polecat("alpha", SLEEP)
+    server.add("de-1")
+    asked = []
+    for _ in range(12):
+        station.host.calls.clear()
+        seen = w.observe(station, w.Memory())
+        asked.append(station.host.calls.count("bd"))
+        assert [issue.id for issue in seen.issues] == ["de-1"]
+        assert (seen.whole, seen.fresh) == (False, asked[-1] > 1)
+    assert asked == [3, *[1] * 9, 2, 1]  # the first asks the version, too
+    assert station.host.calls == ["tmux", "bd"]
+
+
+def test_issue_that_a_person_names_is_looked_up(rig, shared):
+    station, server = shared
+    server.add("de-1", status="closed")
+    seen = w.observe(station, w.Memory(), person=True, only=("de-1", "alpha"))
+    assert [(issue.id, issue.status) for issue in seen.issues] == [("de-1", "closed")]
+
+
+def test_what_memory_and_claims_name_is_followed(rig, shared):
+    station, server = shared
+    for issue in ("de-1", "de-2", "de-3", "de-4"):
+        server.add(issue, status="closed")
+    station.queue.claims.take(w.Claim(issue="de-1", actor=station.actor, at=1.0, state="working", name="de-1"))
+    station.queue.claims.take(w.Claim(issue="de-4", actor=station.actor, at=1.0, state="released", name="de-4"))
+    memory = w.Memory(issues={"de-2": w.Effort(attempts=1)}, spawned_issues=("de-3", "../x"))
+    seen = w.observe(station, memory)
+    assert sorted(issue.id for issue in seen.issues) == ["de-1", "de-2", "de-3"]
+    decision = w.decide(seen, memory, station.config)
+    assert (decision.memory.issues, decision.memory.spawned_issues) == ({}, ("../x",))
+
+
+def test_what_is_not_shown_is_not_forgotten(rig, shared):
+    """An issue in progress is not ready, and that says nothing of its failed attempts."""
+    station, server = shared
+    server.add("de-1", status="blocked")
+    memory = w.Memory(issues={"de-1": w.Effort(attempts=2)})
+    for _ in range(12):
+        memory = w.decide(w.observe(station, memory), memory, station.config).memory
+    assert memory.issues["de-1"].attempts == 2
+
+
+def test_database_that_is_away_is_no_reason_for_the_file_beside_it(rig, shared):
+    station, server = shared
+    w.run_round(station)
+    assert station.store.load().backend == "beads"
+    (rig.path / ".beads" / "metadata.json").unlink()
+    (rig.path / ".beads" / "issues.jsonl").write_text('{"id": "de-stale", "title": "stale"}\n')
+    later = w.Station(station.host, station.rig, station.config)
+    assert later.queue.backend == "local"
+    seen, _, _ = w.run_round(later)
+    assert later.queue.backend == "beads"
+    assert "de-stale" not in [issue.id for issue in seen.issues or ()]
+    server.take_down()
+    seen, _, _ = w.run_round(later)
+    assert (seen.issues, seen.ports["queue"].state) == (None, w.UNKNOWN)
+
+
+def test_queue_that_was_set_is_not_remembered_away(rig, shared):
+    station, _ = shared
+    w.run_round(station)
+    local = w.Station(station.host, station.rig, w.make_config({"backend": "local"}, "f", {}))
+    w.run_round(local)
+    assert (local.queue.backend, local.store.load().backend) == ("local", "local")

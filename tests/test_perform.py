@@ -135,6 +135,29 @@ def test_orphan_is_released_only_while_it_is_one(rig, station):
     assert station.queue.claims.read()["de-1"].state == "released"
 
 
+@pytest.mark.parametrize("where", ["branch", "retired", "retiring", "kept"])
+def test_orphan_of_which_work_exists_is_not_released(rig, station, where):
+    """Nobody would look for it once somebody else does the issue anew."""
+    start = rig.git("rev-parse", "main")
+    claim = w.Claim(
+        issue="de-1", actor=station.actor, at=1.0, state="working", name="de-1", branch="polecat/de-1", start=start
+    )
+    station.queue.claim(claim)
+    rig.git("branch", "work")
+    rig.git("checkout", "--quiet", "work")
+    tip = rig.commit("work", {"x": "x"})
+    rig.git("checkout", "--quiet", "main")
+    rig.git("branch", "-D", "--quiet", "work")
+    ref = "refs/heads/polecat/de-1" if where == "branch" else f"refs/witness/{where}/de-1/20260101T000000Z"
+    rig.git("update-ref", ref, tip)
+    outcome = w.perform(station, w.ReleaseOrphan(subject="de-1", claim=claim))
+    assert (outcome.ok, outcome.data) == (False, {"kept": True})
+    assert station.queue.claims.read()["de-1"].state == "working"
+    rig.git("update-ref", "-d", ref)
+    rig.git("branch", "polecat/de-1", "main")
+    assert w.perform(station, w.ReleaseOrphan(subject="de-1", claim=claim)).ok is True
+
+
 def test_sink_gets_an_escalation_as_variables_that_a_shell_can_quote(rig, tmp):
     line = 'printf "%s|%s|%s|%s" "$WITNESS_EVENT" "$WITNESS_POLECAT" "$WITNESS_SUBJECT" "$WITNESS_BODY" > "$0"'
     station = stand.make_station(rig, escalate_command=["sh", "-c", line, str(tmp / "told")])

@@ -335,8 +335,16 @@ class Program:
             raise StoppedError(1, self.print_object({"error": error}))
         return f"Error {verb} {issue_id}: {text}\n"
 
+    def resolve(self, issues: dict) -> None:
+        """Take the beginning of one id for that id, as bd does."""
+        for place, word in enumerate(self.words):
+            found = [one for one in issues if one.startswith(word)]
+            if word not in issues and len(found) == 1:
+                self.words[place] = found[0]
+
     def do_show(self, issues: dict) -> str:
         """Show issues."""
+        self.resolve(issues)
         found, complaints = [], ""
         for word in self.words:
             if word in issues:
@@ -380,6 +388,7 @@ class Program:
 
     def do_update(self, issues: dict) -> str:
         """Change issues."""
+        self.resolve(issues)
         options, found = self.options, []
         for word in self.words:
             if word not in issues:
@@ -435,6 +444,7 @@ class Program:
 
     def do_close(self, issues: dict) -> str:
         """Close issues."""
+        self.resolve(issues)
         found = []
         for word in self.words:
             if word not in issues:
