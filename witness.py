@@ -96,6 +96,7 @@ KILL_GRACE_S = 2.0  # between TERM and KILL: a git killed at once leaves packed-
 MAILS_PER_TICK = 200  # read per tick, oldest first: ten thousand must not stall a tick
 ACKS_PER_TICK = 20  # acknowledged per tick, for the same reason
 MAIL_LIMIT_BYTES = 64 * 1024  # of one mail looked at; a request needs a few hundred
+SETTLE_TRIES = 3  # a person learns of what a shared queue refused so often
 SETTLES_PER_TICK = 10  # claims that a shared queue is told of in one tick: each takes a second of bd
 DEAD_LETTER_TRIES = 3  # a mail that could not be handled this often is kept aside and counted
 SEND_RETRY_S = (60, 300, 900, 3600)  # waits between tries of a letter that could not be sent; the last repeats
@@ -829,6 +830,7 @@ class Issue(Value):
     deferred_until: str = ""  # RFC 3339 text
     aside: str = ""  # why it is no work although open: pinned, ephemeral, template
     rank: int = 0  # its place in the answer of a queue that orders what it gives
+    again: bool = False  # in progress for us, whose try has failed: it is ours to try again
 
 
 class Claim(Value):
@@ -845,6 +847,7 @@ class Claim(Value):
     tip: str = ""  # commit handed over
     birth: tuple = ()  # [path, raw hash] that status listed right after the checkout
     owed: str = ""  # what a shared queue was not told yet: claim, release, label, close
+    shared: bool = False  # a shared queue knows of it; one that was made beside a file does not
 
 
 class SpawnSight(Value):
@@ -1077,6 +1080,7 @@ class Memory(Value):
     storm_at: float = 0.0  # host-level halt since
     calm_ticks: int = 0
     merged_at: float = 0.0  # last look for merged work
+    owed: dict = {}  # by issue: what a shared queue would not be told, and when it is tried again
     missed: tuple = ()  # issues in progress whose worker was gone when they were last looked at
     backend: str = ""  # the queue this rig had last; a database that is away is no reason for another
     swept_at: float = 0.0
@@ -1090,6 +1094,7 @@ MEMORY_TABLES = {
     "requests": Request,
     "retirements": Retirement,
     "issues": Effort,
+    "owed": Effort,
     "escalations": Escalation,
     "ports": PortTrack,
     "pending": Letter,
@@ -1872,7 +1877,7 @@ def list_ready(issues, now: float) -> tuple:
     ready = [
         issue
         for issue in issues
-        if issue.status == "open" and not find_blocking(issue, by_id) and not is_deferred(issue, now)
+        if (issue.status == "open" or issue.again) and not find_blocking(issue, by_id) and not is_deferred(issue, now)
     ]
     return tuple(sorted(ready, key=in_order))
 
@@ -2034,7 +2039,9 @@ def close_argv(issue: str, reason: str) -> tuple:
 
 # An answer that is neither: the issues it lists, or UNKNOWN.
 MISSING, REFUSED = "missing", "refused"
-SAYS_MISSING = r"no issues? found matching"
+# Of each that does not exist, by name. "no issues found matching the provided IDs", which bd prints when it could show
+# none of them, is also what it says when the connection was lost.
+SAYS_MISSING = r'no issue found matching \\?"([^"\\]+)\\?"'
 # The last two are the server's word to all but one of those who claim at the same time.
 SAYS_REFUSED = r"already claimed by|not claimable|Error 1213|serialization failure"
 
@@ -2044,6 +2051,7 @@ class BdAnswer(Value):
 
     kind: str  # "issues", MISSING, REFUSED or UNKNOWN
     issues: tuple = ()
+    missing: tuple = ()  # ids of which it says that there is no such issue
     bad: tuple = ()  # what of it could not be read, in words
     reason: str = ""  # what it complained of
 
@@ -2102,27 +2110,30 @@ def decode_answer(ran) -> BdAnswer:
     or UNKNOWN. Which of these a claim was counts less than what is read back after it.
     """
     said, data = find_complaint(ran), False
+    everything = (ran.out + b"\n" + ran.err).decode("utf-8", "replace")
     if not ran.failure and ran.status == 0:
         try:
             data = _read_json(ran.text())
         except (ValueError, RecursionError) as error:
             said = said or clean_line(str(error), 80)
         if isinstance(data, list):
-            return _read_items(data)
+            complaints = ran.err.decode("utf-8", "replace")
+            return _read_items(data).but(missing=tuple(re.findall(SAYS_MISSING, complaints)))
         if isinstance(data, dict) and "error" not in data:
             return _read_items([data])
         if data is None and not said.lower().startswith("error"):
             return BdAnswer(kind="issues")
-    everything = (ran.out + b"\n" + ran.err).decode("utf-8", "replace")
-    kind = MISSING if re.search(SAYS_MISSING, everything) else REFUSED if re.search(SAYS_REFUSED, everything) else ""
+    missing = tuple(re.findall(SAYS_MISSING, everything))
+    kind = MISSING if missing else REFUSED if re.search(SAYS_REFUSED, everything) else ""
     if ran.failure or not kind:
         return BdAnswer(kind=UNKNOWN, reason=said or f"exit {ran.status} without a word")
-    return BdAnswer(kind=kind, reason=said)
+    return BdAnswer(kind=kind, missing=missing, reason=said)
 
 
 def decode_children(ran) -> tuple | None:
     """Return the ids of the children of the issues that `bd show` lists, None where that cannot be known."""
-    if decode_answer(ran).kind != "issues":
+    answer = decode_answer(ran)
+    if answer.kind != "issues" or answer.bad:
         return None
     data, found = _read_json(ran.text()), []
     for item in data if isinstance(data, list) else [data]:
@@ -2737,7 +2748,12 @@ def may_restart(verdict: Verdict, seen: Observation, config: Config) -> bool:
 
     What a failed spawn has left is no worker yet: it gets the next attempt of its issue.
     """
-    is_open = any(one.id == verdict.issue and one.status not in CLOSED for one in seen.issues or ())
+    is_open = any(
+        one.id == verdict.issue
+        and one.status not in CLOSED
+        and (seen.whole or one.assignee in ("", seen.actor))  # else another's, on whatever host
+        for one in seen.issues or ()
+    )
     claim = (seen.claims or {}).get(verdict.issue)
     is_its_own = seen.claims is not None and (claim is None or (claim.state, claim.name) == ("working", verdict.name))
     return config.on_dead == "restart" and bool(config.agent_command) and is_open and is_its_own
@@ -2957,6 +2973,8 @@ def decide_fate(facts: BranchFacts) -> tuple:
 
 def why_not_ready(issue: Issue, now: float, by_id: dict) -> str:
     """Return why an issue is no work at present, whoever asks."""
+    if issue.again:
+        return ""
     if issue.status != "open":
         return f"its status is {issue.status}" + f", with {clean_line(issue.assignee, 60)}" * bool(issue.assignee)
     blocking = find_blocking(issue, by_id)
@@ -2992,7 +3010,10 @@ def find_residue(claim: Claim, seen: Observation) -> str:
     sighting = seen.sightings.get(claim.name)
     # After `spawn reset` the claim is free; then only the branch tells the residue from what somebody made since.
     ours = claim.state == "failed" or (
-        claim.state == "released" and sighting is not None and sighting.worktree.branch == claim.branch != ""
+        claim.state == "released"
+        and sighting is not None
+        and sighting.session == ABSENT
+        and sighting.worktree.branch == claim.branch != ""
     )
     return claim.name if ours and claim.actor == seen.actor else ""
 
@@ -3011,7 +3032,7 @@ def index_workers(draft: Draft) -> tuple:
     return by_name, by_issue
 
 
-def _why_inhabited(issue: Issue, draft: Draft, claim: Claim | None) -> str:
+def why_inhabited(issue: Issue, draft: Draft, claim: Claim | None) -> str:
     """Return which worktree may hold work on an issue although no claim says so; the claims may have been lost."""
     wanted = name_for_issue(issue.id)
     for name, retirement in draft.memory.retirements.items():
@@ -3045,13 +3066,13 @@ def why_attended(issue: Issue, draft: Draft) -> str:
     if claim is not None and claim.state == "failed" and claim.actor != seen.actor:
         return f"claimed by {claim.actor}"
     if claim is not None and claim.owed:
-        return "the queue was not told yet that it is free"
+        return f"the queue was not told yet what became of it ({claim.owed} is owed)"
     effort = draft.memory.issues.get(issue.id)
     if effort is not None and effort.attempts >= SPAWN_ATTEMPTS:
         return f"failed {effort.attempts} times ({effort.error}); `spawn reset {issue.id}` tries again"
     if effort is not None and effort.next_at > seen.now:
         return f"after a failure it waits {span(effort.next_at - seen.now)} more ({effort.error})"
-    return _why_inhabited(issue, draft, claim)
+    return why_inhabited(issue, draft, claim)
 
 
 def why_not_spawnable(issue: Issue, draft: Draft, by_id: dict) -> str:
@@ -3260,29 +3281,52 @@ def _is_taken(claim: Claim, issue: Issue, seen: Observation) -> bool:
     return held and issue.status == "in_progress" and issue.assignee != seen.actor
 
 
+def _tell_owed(draft: Draft) -> None:
+    """Tell what is owed and due, the longest unheard first: what is refused for good must not keep the rest back."""
+    seen, owed = draft.seen, draft.memory.owed
+    due = [
+        claim for claim in seen.claims.values() if claim.owed and owed.get(claim.issue, Effort()).next_at <= seen.now
+    ]
+    due.sort(key=lambda claim: (owed.get(claim.issue, Effort()).next_at, claim.issue))
+    for claim in due[:SETTLES_PER_TICK]:
+        draft.act(SettleClaim(subject=claim.issue, claim=claim, step="tell", why=f"{claim.owed} is owed"))
+    for issue in owed:
+        if issue not in seen.claims or not seen.claims[issue].owed:
+            draft.put("owed", issue, None)
+            close_matter(draft, f"owed-{issue}", "", "the queue was told")
+
+
+def _follow(claim: Claim, issue: Issue, is_there: bool) -> tuple:
+    """Return (step, why) for a claim of ours by what others have done to its issue, ("", "") where nothing follows."""
+    if issue.status in CLOSED and claim.state == "handed-over":
+        return "closed", "it was closed"
+    if issue.status != "open" or issue.assignee:
+        return "", ""
+    is_held = claim.state in ("claimed", "working", "failed")
+    if not claim.shared and (is_held or claim.state == "handed-over"):
+        return "keep", "it was claimed before this queue was there"
+    if is_held and is_there:
+        return "keep", f"it was set open, and {claim.name} is on it"
+    return ("free", "it was set open") if claim.state in ("working", "failed", "handed-over") else ("", "")
+
+
 def settle_claims(draft: Draft) -> None:
     """Tell a shared queue what it is owed, and follow what others have done there to issues of ours."""
     seen = draft.seen
     if seen.whole or not _may_judge(draft):
         return
+    _tell_owed(draft)
+    if seen.person:
+        return
     by_id, there = {issue.id: issue for issue in seen.issues}, _list_there(draft)
-    under_way = {draft.memory.spawn.issue} if draft.memory.spawn is not None else set()
-    taken, owing = {}, 0
+    under_way, taken = draft.memory.spawn.issue if draft.memory.spawn is not None else "", {}
     for claim in seen.claims.values():
         issue = by_id.get(claim.issue)
-        if claim.owed:
-            owing += 1
-            if owing > SETTLES_PER_TICK:
-                continue
-            draft.act(SettleClaim(subject=claim.issue, claim=claim, step="tell", why=f"{claim.owed} is owed"))
-        elif claim.actor != seen.actor or issue is None or claim.issue in under_way:
+        if claim.owed or claim.actor != seen.actor or issue is None or claim.issue == under_way:
             continue
-        elif issue.status == "open" and not issue.assignee:
-            if claim.state in ("claimed", "working", "failed") and claim.name in there:
-                why = f"it was set open, and {claim.name} is on it"
-                draft.act(SettleClaim(subject=claim.issue, claim=claim, step="keep", why=why))
-            elif claim.state in ("working", "failed", "handed-over"):
-                draft.act(SettleClaim(subject=claim.issue, claim=claim, step="free", why="it was set open"))
+        step, why = _follow(claim, issue, claim.name in there)
+        if step:
+            draft.act(SettleClaim(subject=claim.issue, claim=claim, step=step, why=why))
         elif _is_taken(claim, issue, seen) and claim.name in there:
             holder = issue.assignee or "nobody"
             taken[claim.issue] = f"{claim.issue}, which {claim.name} works on, is {holder}'s now"
@@ -3305,16 +3349,17 @@ def _find_orphans(draft: Draft) -> dict:
         if issue.status in CLOSED or issue.id == under_way or (claim is not None and claim.owed):
             continue
         if claim is not None and claim.state in ("claimed", "working", "failed", "handed-over"):
-            if claim.state == "working" and claim.actor == seen.actor and claim.name not in there:
-                found[issue.id] = claim
-        elif not seen.whole and issue.status == "in_progress" and issue.assignee == seen.actor:
-            found[issue.id] = claim or Claim(issue=issue.id, actor=seen.actor, at=0.0, name=name_for_issue(issue.id))
-    return {
-        issue: claim
-        for issue, claim in found.items()
-        if claim.name not in there
-        and session_for(draft.config.session_name, seen.rig, claim.name) not in (seen.sessions or ())
-    }
+            ours = claim.state == "working" and claim.actor == seen.actor
+        else:
+            ours = not seen.whole and issue.status == "in_progress" and issue.assignee == seen.actor
+            claim = claim or Claim(issue=issue.id, actor=seen.actor, at=0.0, name=name_for_issue(issue.id))
+        if not ours or claim.name in there:
+            continue
+        session = session_for(draft.config.session_name, seen.rig, claim.name)
+        # A worktree of another name may hold it: a second try, say, whose claim was lost.
+        if session not in (seen.sessions or ()) and not why_inhabited(issue, draft, None):
+            found[issue.id] = claim
+    return found
 
 
 def watch_orphans(draft: Draft) -> None:
@@ -3346,6 +3391,19 @@ def watch_orphans(draft: Draft) -> None:
             draft.act(ReleaseOrphan(subject=issue, claim=claim, why=f"{claim.name} is gone"))
     if tuple(sorted(orphans)) != memory.missed:
         draft.change(missed=tuple(sorted(orphans)))
+
+
+def settle_owed(draft: Draft, outcome: Outcome) -> None:
+    """Note what a shared queue would not be told; a person learns of it when it is refused again and again."""
+    issue = outcome.subject
+    if outcome.ok:
+        return
+    tries = draft.memory.owed.get(issue, Effort()).attempts + 1
+    next_at = draft.seen.now + SEND_RETRY_S[min(tries, len(SEND_RETRY_S)) - 1]
+    draft.put("owed", issue, Effort(attempts=tries, next_at=next_at, error=clean_line(outcome.detail)))
+    if tries >= SETTLE_TRIES:
+        summary = f"The queue would not be told what became of {issue}: {clean_line(outcome.detail)}"
+        raise_matter(draft, f"owed-{issue}", "", "", summary, f"mend it with `bd`; see `explain {issue}`")
 
 
 def settle_release(draft: Draft, outcome: Outcome) -> None:
@@ -3612,6 +3670,7 @@ SETTLE = {
     "retire": settle_retirement,
     "spawn": settle_spawn,
     "release": settle_release,
+    "settle": settle_owed,
 }
 
 
@@ -3749,9 +3808,9 @@ def decide(seen: Observation, memory: Memory, config: Config) -> Decision:
     if "spawn" in seen.duties and not paused:
         spawn_due(draft)
     if not paused:
+        settle_claims(draft)
         if not seen.person:
             raise_again(draft)
-            settle_claims(draft)
             watch_orphans(draft)
             check_merged(draft)
         send_due_letters(draft)
@@ -4139,6 +4198,9 @@ def explain_issue(issue: Issue, seen: Observation, decision: Decision, config: C
     if claim is not None:
         signals.append(_signal("claim", f"{claim.state} by {claim.actor}", "claims/", claim.at))
         signals.append(_signal("worker", claim.name or "none", "claims/"))
+    if claim is not None and claim.owed:
+        error = decision.memory.owed.get(issue.id, Effort()).error
+        signals.append(_signal("owed to the queue", claim.owed + f": {error}" * bool(error), "claims/"))
     if claim is not None and claim.state == "handed-over":
         signals.append(_signal("handed over", f"branch {claim.branch or '(deleted)'}, {claim.ref}", "claims/"))
     return {
@@ -4461,10 +4523,12 @@ def _list_head(data: dict) -> list:
 def _list_foot(data: dict) -> list:
     """Return the lines on the queue, the kept folders and the day's figures."""
     lines, queue, kept, stats = [], data.get("queue"), data.get("kept") or {}, data.get("stats") or {}
-    if queue is not None:
-        ready = "unknown" if queue["ready"] is None else f"{queue['ready']} ready, {queue['spawnable']} spawnable"
-        lines.append(f"queue: {ready}" + (f" ({queue['reason']})" if queue.get("reason") else ""))
-        lines += [f"queue: {line}" for line in queue.get("bad_lines", ())[:1]]
+    if queue is not None and queue["ready"] is None:  # why stands above, with the other tools
+        lines.append("queue: unknown; nothing is spawned until it answers, workers go on")
+    elif queue is not None:
+        ready = f"queue: {queue['ready']} ready, {queue['spawnable']} spawnable"
+        lines.append(ready + (f" ({queue['reason']})" if queue.get("reason") else ""))
+    lines += [f"queue: {line}" for line in (queue or {}).get("bad_lines", ())[:1]]
     if kept.get("folders"):
         lines.append(f"kept: {kept['folders']} folders of retired workers, {kept['mib']:.0f} MiB")
     today = [(stats[key], key[len("today_") :]) for key in sorted(stats) if key.startswith("today_") and stats[key]]
@@ -6265,18 +6329,24 @@ class LocalQueue:
         self.claims.change(claim.but(state="released"))
         return ""
 
-    def hand_over(self, claim: Claim) -> None:
-        """Keep an issue whose work waits to be merged."""
+    def hand_over(self, claim: Claim) -> str:
+        """Keep an issue whose work waits to be merged; return what could not be told, which is nothing."""
         self.claims.change(claim.but(state="handed-over"))
+        return ""
 
-    def finish(self, claim: Claim) -> None:
-        """Close an issue whose work is on the default branch.
+    def finish(self, claim: Claim) -> str:
+        """Close an issue whose work is on the default branch; return what could not be told, which is nothing.
 
         Raises:
             WitnessError: it is not in the file, or the file cannot be written.
         """
         self.close(claim.issue, f"merged; {claim.ref}")
         self.claims.change(claim.but(state="closed"))
+        return ""
+
+    def why_not_ours(self, _issue_id: str) -> str:
+        """Return who else has an issue that is ours: nobody, in a queue of our own."""
+        return ""
 
     # -- writing the file ----------------------------------------------------------------------------
 
@@ -6391,7 +6461,7 @@ class Bd:
         env = {**BD_ENVIRONMENT, **kept}
         ran = self.host.run(argv, self.timeout_s, cwd=self.folder, env=env, limit_bytes=BD_LIMIT_BYTES)
         if ran.ok:
-            self._hung = 0
+            self._hung = self._hung if argv[1] == "version" else 0  # that asks no database
         else:
             self._program = None  # it may have been exchanged: ask its version again
             if ran.failure.startswith("no answer"):
@@ -6436,7 +6506,7 @@ class BeadsQueue:
         self.bd = Bd(host, rig.path, config.tool_timeout)
         self.fresh = False
         self._looks = 0
-        self._held, self._closed = {}, {}  # by id: in progress, and closed or gone, as of the last fresh look
+        self._held, self._known = {}, {}  # by id: in progress, and closed or gone, as of the last fresh look
         self._below, self._placed = frozenset(), frozenset()  # below the epic; ready ids of which that is known
 
     # -- looking -------------------------------------------------------------------------------------
@@ -6447,7 +6517,7 @@ class BeadsQueue:
         wanted: ids whose state is told in a fresh look although they are neither ready nor in progress. asked: None,
         or what a person named whose one-shot command looks; that one sees everything.
         """
-        self.fresh = asked is not None or self._looks % LIST_EVERY == 0
+        self.fresh = self._looks % LIST_EVERY == 0
         self._looks += 1
         try:
             found, bad = self._read_all(wanted, asked)
@@ -6485,39 +6555,33 @@ class BeadsQueue:
             shown = self._show([one for one in wanted if one not in known])
             named = [one for one in asked or () if one not in known and one not in wanted and is_issue_id(one)]
             shown += [one for one in self._show(named) if one.type]  # a name that is no issue's is none
-            self._closed = {issue.id: issue for issue in shown if issue.status in CLOSED}
+            # Of what is open, only a person's own command keeps what was so a moment ago.
+            self._known = {one.id: one for one in shown if one.status in CLOSED or asked is not None}
             # What is open and was not among the ready waits for something: bd has judged that, not we.
             by_id.update({one.id: one.but(status=NOT_READY) if one.status == "open" else one for one in shown})
         if self.epic:
             self._place(by_id, asked is not None)
             by_id = {key: one.but(parents=(self.epic,)) if key in self._below else one for key, one in by_id.items()}
-        # What is open and assigned to us nobody else can take: it is as free as if nobody had it.
-        freed = {
-            key: one.but(assignee="") if (one.status, one.assignee) == ("open", self.actor) else one
-            for key, one in by_id.items()
-        }
-        last = len(ready.issues)
-        others = {**self._closed, **self._held}
-        found = [one if one.status == "open" else one.but(rank=last) for one in freed.values()]
-        return found + [one.but(rank=last) for key, one in others.items() if key not in freed], bad
+        claims, last = self.claims.read() or {}, len(ready.issues)
+        merged = {**self._known, **self._held, **by_id}
+        return [self._weigh(one, claims.get(key), last) for key, one in merged.items()], bad
+
+    def _weigh(self, issue: Issue, claim: Claim | None, last: int) -> Issue:
+        """Return an issue with what being ours means for it; what is not open stands behind all that is ready."""
+        if issue.status == "open":  # assigned to us nobody else can take it: it is as free as if nobody had it
+            return issue.but(assignee="") if issue.assignee == self.actor else issue
+        if claim is not None and claim.state == "failed" and self._is_ours(issue, claim.actor):
+            return issue.but(rank=last, again=True, parents=(self.epic,) if self.epic else ())
+        return issue.but(rank=last)
 
     def _show(self, ids) -> list:
-        """Return issues by their ids; one that does not exist comes as a tombstone.
-
-        bd takes the beginning of an id for the id: what was not asked for is not what was meant.
-        """
+        """Return issues by their ids; one that does not exist comes as a tombstone."""
         found = []
         for start in range(0, len(ids), BD_SHOWN):
             some = ids[start : start + BD_SHOWN]
-            answer = self.bd.ask(show_argv(some))
-            if answer.kind == MISSING and len(some) > 1:  # of which one, it does not say
-                for one in some:
-                    found += self._show([one])
-                continue
-            if answer.kind not in ("issues", MISSING):
-                raise ToolError(answer.reason, "`bd ready` in the rig shows what is wrong")
-            there = {issue.id: issue for issue in answer.issues}
-            found += [there.get(one) or Issue(id=one, status="tombstone", type="") for one in some]
+            there = {issue.id: issue for issue in self.bd.ask(show_argv(some)).issues}
+            # What is not there may be missing, or its own look has failed: each of these is asked for alone.
+            found += [there.get(one) or self.find(one) or Issue(id=one, status="tombstone", type="") for one in some]
         return found
 
     def _place(self, by_id: dict, person: bool) -> None:
@@ -6535,14 +6599,16 @@ class BeadsQueue:
         while level:
             children = []
             for start in range(0, len(level), BD_SHOWN):
-                ran = self.bd.run(*show_argv(level[start : start + BD_SHOWN]))
-                answer = decode_children(ran)
-                if answer is None and level == [self.epic] and decode_answer(ran).kind == MISSING:
-                    answer = ()  # no such epic: nothing stands below it
-                if answer is None:
+                some = level[start : start + BD_SHOWN]
+                ran = self.bd.run(*show_argv(some))
+                below, answer = decode_children(ran), decode_answer(ran)
+                shown = {*(issue.id for issue in answer.issues), *answer.missing}
+                if answer.kind == MISSING and shown.issuperset(some):
+                    below = ()  # no such epic: nothing stands below it
+                if below is None or not shown.issuperset(some):
                     why = find_complaint(ran) or "an answer of no known form"
                     raise ToolError(f"what stands below {self.epic} is unknown: {why}", "look at epic_id")
-                children += answer
+                children += below
             level = [child for child in dict.fromkeys(children) if child not in found]
             found.update(level)
             if len(found) > EPIC_LIMIT:
@@ -6557,9 +6623,12 @@ class BeadsQueue:
         """
         self._meet()
         answer = self.bd.ask(show_argv((issue_id,)))
-        if answer.kind not in ("issues", MISSING) or (answer.kind == "issues" and not answer.issues):
+        found = next((issue for issue in answer.issues if issue.id == issue_id), None)
+        # bd takes the beginning of an id for the id: where another is shown, this one does not exist.
+        is_missing = issue_id in answer.missing or (bool(answer.issues) and not answer.bad)
+        if found is None and not is_missing:
             raise ToolError(answer.reason or f"bd show {issue_id}: it showed nothing", "look at it with `bd show`")
-        return next((issue for issue in answer.issues if issue.id == issue_id), None)
+        return found
 
     def _is_ours(self, issue: Issue | None, actor: str) -> bool:
         return issue is not None and (issue.status, issue.assignee) == ("in_progress", actor)
@@ -6572,13 +6641,14 @@ class BeadsQueue:
         Raises:
             ToolError: whether it is ours cannot be known; it will be given back as soon as it can be.
         """
-        earlier = (self.claims.read() or {}).get(claim.issue)
+        earlier, claim = (self.claims.read() or {}).get(claim.issue), claim.but(shared=True)
         holder = self.claims.take(claim)
         if holder:
             return "host", holder
+        self._looks = 0  # what is in progress changes: the next look asks for it
         again = earlier is not None and earlier.actor == claim.actor and earlier.state in ("failed", "claimed")
         try:
-            fault, why = self._claim_there(claim, again)
+            fault, why, unsure = self._claim_there(claim, again)
         except ToolError:
             if again:
                 self.claims.change(earlier)
@@ -6586,44 +6656,57 @@ class BeadsQueue:
                 self.release(claim)
             raise
         if fault:
-            self.claims.change(claim.but(state="released"))
+            # What was answered neither well nor badly may still take effect: it is looked at once more, a tick later.
+            self.claims.change(claim.but(state="released", owed="release" if unsure else ""))
         return fault, why
 
     def _claim_there(self, claim: Claim, again: bool) -> tuple:
         issue = self.find(claim.issue)
         if issue is None:
-            return "lost", "it is not in the queue any more"
+            return "lost", "it is not in the queue any more", False
         if self._is_ours(issue, claim.actor):
             # Our file came first, always: without one it is another's who calls himself as we do.
-            return ("", "") if again else ("host", f"{claim.actor}, and nothing here knows of it")
+            return ("", "", False) if again else ("host", f"{claim.actor}, and nothing here knows of it", False)
         if issue.status != "open":  # before 1.0.4 a claim would open it again
-            return "lost", f"somebody: its status is {issue.status}"
+            return "lost", f"somebody: its status is {issue.status}", False
         if issue.assignee not in ("", claim.actor):
-            return "lost", issue.assignee
+            return "lost", issue.assignee, False
         if issue.assignee:  # a reopened one still names us, and before 0.63 that alone refuses a claim
             self.bd.run(*release_argv(claim.issue, HANDED_OVER_LABEL in issue.labels))
         # Its answer may be lost on the way, or say less than it did: what counts is what is read back.
-        self.bd.run(*claim_argv(self.bd.dialect, claim.issue, claim.actor))
+        answer = self.bd.ask(claim_argv(self.bd.dialect, claim.issue, claim.actor))
         issue = self.find(claim.issue)
         if self._is_ours(issue, claim.actor):
-            return "", ""
-        return "lost", (issue.assignee or f"nobody: its status is {issue.status}") if issue else "it is gone"
+            return "", "", False
+        who = (issue.assignee or f"nobody: its status is {issue.status}") if issue is not None else "nobody: it is gone"
+        return "lost", who, answer.kind == UNKNOWN
 
     def release(self, claim: Claim) -> str:
         """Give an issue back, now or as soon as the database answers; return what a person should know of it."""
         return self._owe(claim.but(state="released"), "release")
 
-    def hand_over(self, claim: Claim) -> None:
-        """Keep an issue whose work waits to be merged, and mark it."""
-        self._owe(claim.but(state="handed-over"), "label")
+    def hand_over(self, claim: Claim) -> str:
+        """Keep an issue whose work waits to be merged, and mark it; return what could not be told."""
+        return self._owe(claim.but(state="handed-over"), "label")
 
-    def finish(self, claim: Claim) -> None:
-        """Close an issue whose work is on the default branch."""
-        self._owe(claim.but(state="closed"), "close")
+    def finish(self, claim: Claim) -> str:
+        """Close an issue whose work is on the default branch; return what could not be told."""
+        return self._owe(claim.but(state="closed"), "close")
 
-    def keep(self, claim: Claim) -> None:
-        """Claim an issue again that somebody opened although a worker of ours is on it."""
-        self._owe(claim, "claim")
+    def keep(self, claim: Claim) -> str:
+        """Claim an issue that is open although it is ours; return what could not be told."""
+        return self._owe(claim.but(shared=True), "claim")
+
+    def why_not_ours(self, issue_id: str) -> str:
+        """Return who has an issue now that a worker of ours would go on with, "" where nobody else has.
+
+        Raises:
+            ToolError: that cannot be known.
+        """
+        issue = self.find(issue_id)
+        if issue is None or issue.status in CLOSED or issue.assignee in ("", self.actor):
+            return ""
+        return f"{issue_id} is {clean_line(issue.assignee, 60)}'s now"
 
     def _owe(self, claim: Claim, owed: str) -> str:
         claim = claim.but(owed=owed)
@@ -6647,9 +6730,10 @@ class BeadsQueue:
             claim = claim.but(state="closed")  # so that a later reopening frees it
         elif claim.owed == "claim" and not closed:
             self._reclaim(claim, issue)
-        elif self._is_ours(issue, claim.actor):
+        elif issue.assignee == claim.actor and issue.status != "open":
+            # A worker may have said blocked, say, of its own issue: it is still ours.
             marked = HANDED_OVER_LABEL in issue.labels
-            if claim.owed == "release":
+            if claim.owed == "release" and self._is_ours(issue, claim.actor):
                 self._tell(release_argv(claim.issue, marked), lambda now: not self._is_ours(now, claim.actor))
             elif claim.owed == "label" and not marked:
                 self._tell(mark_argv(claim.issue), lambda now: now is None or HANDED_OVER_LABEL in now.labels)
@@ -6657,7 +6741,9 @@ class BeadsQueue:
                 self._tell(close_argv(claim.issue, f"merged; {claim.ref}"), lambda now: not now or now.status in CLOSED)
         elif claim.owed in ("label", "close"):
             claim = claim.but(state="released")  # somebody else has it, or set it free
-        self.claims.change(claim.but(owed=""))
+        # What was only a claim beside a file is claimed first, then marked.
+        label = "label" if claim.owed == "claim" and claim.state == "handed-over" and not closed else ""
+        self.claims.change(claim.but(owed=label))
         if claim.owed != "release" or closed or self._is_ours(issue, claim.actor) or issue.status == "open":
             return ""
         return f"it is {issue.status}" + f" with {clean_line(issue.assignee, 60)}" * bool(issue.assignee)
@@ -8594,7 +8680,7 @@ class Station:
     def use(self, config: Config) -> None:
         """Take settings into use."""
         self.config = config
-        self.queue = self._make_queue(find_backend(self.host, self.rig, config))
+        self.queue = self._make_queue(self._find_backend())
         self.tools = make_tools(self.host, self.rig, config, self.tick_lock_fd)
 
     def _make_queue(self, backend: tuple):
@@ -8602,11 +8688,13 @@ class Station:
             return BeadsQueue(self.host, self.rig, self.config, self.actor, backend)
         return LocalQueue(self.host, self.rig, backend)
 
-    def recall_backend(self, memory: Memory) -> Memory:
-        """Keep the queue that this rig had where its database is away, and remember the one it has."""
-        if self.config.backend == "auto" and self.queue.backend == "local" and memory.backend not in ("", "local"):
-            self.queue = self._make_queue((memory.backend, "remembered; its database is away"))
-        return memory.but(backend=self.queue.backend)
+    def _find_backend(self) -> tuple:
+        """Return (backend, why): the one that this rig had, where its database is away."""
+        found = find_backend(self.host, self.rig, self.config)
+        had = read_object(self.host, self.store.path(MEMORY_FILE)).get("backend")
+        if self.config.backend == "auto" and found[0] == "local" and had in ("beads", "gastown"):
+            return had, "remembered; its database is away"
+        return found
 
     def remember(self, memory: Memory) -> None:
         """Save a memory, and keep it as the present one."""
@@ -8928,6 +9016,7 @@ def _perform_restart(station: Station, action: Restart) -> Outcome:
             reason = "something runs in its pane again"
         elif own:
             tools.tmux.kill_session(own[0].session_id)  # only a shell or a dead pane: its name must be free
+    reason = reason or (station.queue.why_not_ours(action.issue) if action.issue else "")
     reason = reason or start_agent(tools, action.subject, action.issue, action.title, tree.path)
     station.store.tell("restarted", action.subject, reason or action.why)
     return _outcome(station, "restart", action, not reason, reason)
@@ -8944,10 +9033,12 @@ def _settle_claim(station: Station, retirement: Retirement, outcome: Outcome) ->
         queue.release(claim)
     elif outcome.data.get("merged") and station.config.close_merged:
         try:
-            queue.finish(claim)
+            left = queue.finish(claim)
         except WitnessError as error:  # its line was deleted, say: the retirement must end all the same
-            station.store.tell("unclosed", claim.issue, error.line())
+            left = error.line()
             queue.hand_over(claim)
+        if left:
+            station.store.tell("unclosed", claim.issue, left)
     else:
         queue.hand_over(claim)
 
@@ -8980,7 +9071,9 @@ def _perform_start_spawn(station: Station, action: StartSpawn) -> Outcome:
             return _outcome(
                 station, "spawn", action, False, f"{left[0]} is there from an earlier worker", fault="taken"
             )
-    residue = earlier is not None and earlier.state == "failed" and earlier.name == name
+    tree = read_worktree(rig, name) if earlier is not None and earlier.name == name else None
+    left = isinstance(tree, Worktree) and tree.branch == earlier.branch != ""
+    residue = earlier is not None and earlier.name == name and (earlier.state == "failed" or left)
     name = name if residue else free_name(name, branches)
     claim = Claim(
         issue=issue.id,
@@ -9071,20 +9164,22 @@ def _perform_release(station: Station, action: ReleaseOrphan) -> Outcome:
     work = _find_work(station, action.claim)
     if work:
         return _outcome(station, "release", action, False, work, kept=True)
-    station.queue.release(action.claim)
-    station.store.tell("released", action.subject, action.why)
+    left = station.queue.release(action.claim)
+    station.store.tell("released", action.subject, f"{action.why}; {left}" if left else action.why)
     return _outcome(station, "release", action, True)
 
 
 def _perform_settle(station: Station, action: SettleClaim) -> Outcome:
     queue, claim = station.queue, action.claim
     if queue.claims.read_all().get(action.subject) != claim:
-        return _outcome(station, "settle", action, False, "it has changed meanwhile")
+        return _outcome(station, "settle", action, True, "it has changed meanwhile")
     if action.step == "tell":
         queue.settle(claim)
     elif action.step == "keep":
         queue.keep(claim)
         station.store.tell("claimed", action.subject, action.why)
+    elif action.step == "closed":
+        queue.claims.change(claim.but(state="closed"))  # so that a later reopening frees it
     else:
         queue.claims.change(claim.but(state="released"))
         station.store.tell("released", action.subject, action.why)
@@ -9093,15 +9188,17 @@ def _perform_settle(station: Station, action: SettleClaim) -> Outcome:
 
 def _perform_check_merged(station: Station, action: CheckMerged) -> Outcome:
     claim, git, queue = action.claim, station.tools.git, station.queue
-    issue = queue.find(claim.issue)
+    # A shared queue has told of what is closed already; asked for each of hundreds, it would hold up the tick.
+    issue = queue.find(claim.issue) if queue.whole else None
     if issue is not None and issue.status in CLOSED:
         queue.claims.change(claim.but(state="closed"))  # so that a later reopening frees it
         return _outcome(station, "merged", action, True, "closed already")
     default = default_branch(git, station.config)
     how = is_on_default(git, claim.tip, default) if claim.tip and default else None
     if how:
-        queue.finish(claim)
-        station.store.tell("closed", claim.issue, f"its work is on {default} ({how})")
+        left = queue.finish(claim)
+        told = f"its work is on {default} ({how})"
+        station.store.tell("unclosed" if left else "closed", claim.issue, f"{told}; {left}" if left else told)
     return _outcome(station, "merged", action, bool(how), how or "not on the default branch")
 
 
@@ -9200,7 +9297,7 @@ def run_round(station: Station, gap: bool = False, act: bool = True, guard=None,
     guard is asked before the memory is saved (with None) and before each action, and raises where nothing may be
     done any more. Without act nothing is saved and only second looks, which change nothing, are performed.
     """
-    memory = station.recall_backend(station.store.load())
+    memory = station.store.load().but(backend=station.queue.backend)
     taken_up = station.taken_up
     if not taken_up:
         memory, taken_up = _take_up(station, memory)
@@ -9419,7 +9516,7 @@ class Loop:
 
     def _show_busy(self, action: Action | None) -> None:
         """Say before an action that takes long that it does, so that `status` does not call it hanging."""
-        if isinstance(action, (Retire, EndSpawn, SweepTrash)):
+        if isinstance(action, (Retire, StartSpawn, EndSpawn, SettleClaim, ReleaseOrphan, CheckMerged, SweepTrash)):
             view = self.station.store.read_view(whole=True)
             expected_by_at = self.station.host.now() + LONG_ACTION_TIMEOUTS * self.station.config.tool_timeout
             self.station.store.write_view({**view, "expected_by_at": rfc3339(expected_by_at)})
@@ -9952,7 +10049,7 @@ class Desk:
             if not more and (until is None or until(decision) or self.host.mono() > deadline):
                 break
             if not more:
-                self.host.pause(0.2)
+                self.host.pause(0.2 if station.queue.whole else 1.0)  # each look at a shared queue calls it
         return seen, decision, done
 
 
@@ -10228,7 +10325,8 @@ def _spawn_round(desk: Desk, station: Station, issue: str) -> list:
     begun = [action.subject for action, _ in done if isinstance(action, StartSpawn)]
     if issue and not begun:
         rows = report_issues(seen, before, station.config, decision.verdicts, (issue,), by_hand=True)
-        reason = rows[0]["reason"] if rows else "no such issue"
+        unknown = f"the queue is unknown: {seen.ports['queue'].reason}" if seen.issues is None else ""
+        reason = rows[0]["reason"] if rows else unknown or "no such issue"
         return [{"id": issue, "result": "not spawned", "reason": reason, "polecat": None}]
     claims = station.queue.claims.read() or {}
     failed = {outcome.subject: outcome.detail for _, outcome in done if outcome.kind == "spawn" and not outcome.ok}
@@ -10264,6 +10362,13 @@ def _explain_spawn(desk: Desk, station: Station, words) -> Answer:
     return Answer(status=EXIT_OK, data=data, text=render_spawn(data))
 
 
+def _is_being_spawned(station: Station, memory: Memory, claim: Claim) -> bool:
+    """Tell whether a spawn is under way for an issue; set free now, it would get a second worker."""
+    sight = read_spawn(station.store)
+    under_way = memory.spawn is not None and memory.spawn.issue == claim.issue
+    return under_way or (sight is not None and sight.alive and sight.issue in ("", claim.issue))
+
+
 def _reset_issues(station: Station, issues) -> Answer:
     """Forget an issue's failed attempts and its hand-over: a person decided that it is to be done again."""
     if not issues:
@@ -10277,6 +10382,10 @@ def _reset_issues(station: Station, issues) -> Answer:
         memory, rows = station.store.load(), []
         for issue in issues:
             claim = claims.get(issue) or Claim(issue=issue, actor=station.actor, at=station.host.now())
+            if _is_being_spawned(station, memory, claim):
+                why = "a worker is being started for it; wait for that"
+                rows.append({"id": issue, "result": "refused", "polecat": claim.name or None, "reason": why})
+                continue
             if claim.state in ("claimed", "working") and isinstance(read_worktree(station.rig, claim.name), Worktree):
                 rows.append(
                     {
@@ -10754,6 +10863,9 @@ def cmd_explain(desk: Desk, words) -> Answer:
         found.append(explain_retired([row for row in retired if row["name"] == name], history))
     if not found:
         stranger = next((why for folder, why in seen.strangers if folder == subject), "")
+        if seen.issues is None:
+            why = f"the queue is unknown: {seen.ports['queue'].reason}"
+            raise ToolError(f"{clean_line(subject, 60)} is no worker, and {why}")
         known = [*decision.verdicts, *issues]
         close = nearest(subject, known)
         raise WitnessError(

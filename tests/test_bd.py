@@ -161,9 +161,20 @@ def test_program_that_hangs_is_left_in_peace_for_longer_and_longer(bd, program, 
     assert "no answer" in bd.ask(("bd", "ready")).reason  # from the beginning
 
 
-def test_rest_is_bounded(bd, host):
-    bd._hung, bd.timeout_s = 8, 20.0
-    assert min(2 * bd.timeout_s * 2**bd._hung, w.LONGEST_REST_S) == w.LONGEST_REST_S == 320.0
+def test_rest_grows_while_only_the_version_is_told(bd, program, host):
+    """A version asks no database: told between two hangs, it once kept the rest at its shortest for ever."""
+    script(program, '[ "$1" = version ] && echo "bd version 1.0.5" || exec sleep 60')
+    bd.timeout_s = 0.2
+    rests = []
+    for _ in range(4):
+        assert bd.meet() == ""
+        bd.ask(("bd", "ready"))
+        rests.append(bd._rests_until - host.mono())
+        host.ahead_s += rests[-1]
+    assert [round(rest) for rest in rests] == [0, 1, 2, 3]
+    bd._hung = 30
+    bd.ask(("bd", "ready"))
+    assert bd._rests_until - host.mono() <= w.LONGEST_REST_S == 320.0
 
 
 def test_a_hundred_megabytes_are_unknown(bd, program):

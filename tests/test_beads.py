@@ -276,6 +276,97 @@ def test_person_who_resets_learns_what_keeps_it(host, server, changes, left):
     )
 
 
+def test_connection_that_is_lost_is_no_missing_issue(version, host, server):
+    """From 0.57 on bd then says "no issues found matching the provided IDs", as of one that does not exist."""
+    server.add("de-a", status="in_progress", assignee=ACTOR)
+    server.spoil({"verb": "show", "do": "lose", "times": 99})
+    with pytest.raises(w.ToolError):
+        host.queue.find("de-a")
+    for verb in ("release", "hand_over", "finish"):
+        getattr(host.queue, verb)(host.claim("de-a", "working"))
+        assert host.queue.claims.read()["de-a"].owed
+    issues, _, port = host.queue.read_issues(("de-gone",))
+    assert (issues, port.state) == (None, w.UNKNOWN)
+    server.spoil()
+    assert server.state("de-a") == ("in_progress", ACTOR)
+
+
+def test_connection_that_is_lost_for_one_of_two(version, host, server):
+    server.add("de-a", status="closed")
+    server.add("de-b", status="closed")
+    server.spoil({"verb": "show", "do": "lose-last"})
+    statuses = {one.id: one.status for one in host.queue.read_issues(("de-a", "de-b"))[0]}
+    assert statuses == {"de-a": "closed", "de-b": "closed"}  # it was asked for once more, alone
+
+
+def test_lost_read_back_of_a_claim_is_owed(version, host, server):
+    server.add("de-a")
+    server.spoil({"verb": "show", "at": 2, "do": "lose", "times": 9})
+    with pytest.raises(w.ToolError):
+        host.queue.claim(host.claim("de-a"))
+    assert (host.state("de-a"), host.queue.claims.read()["de-a"].owed) == ("released", "release")
+    assert server.state("de-a") == ("in_progress", ACTOR)
+
+
+def test_lost_look_at_an_epic_is_unknown(tmp, server, program):
+    program.use("1.0.0")
+    server.add("de-epic", issue_type="epic")
+    server.add("de-sub", links=[("parent-child", "de-epic")])
+    server.add("de-two", links=[("parent-child", "de-epic")])
+    server.add("de-deep", links=[("parent-child", "de-two")])
+    host = Host(tmp / "rig", server, "1.0.0", epic_id="de-epic")
+    for fault in ({"do": "lose", "times": 9}, {"at": 2, "do": "lose-last"}, {"at": 2, "do": "lose"}):
+        server.spoil({"verb": "show", **fault})
+        issues, _, port = host.make_queue().read_issues()
+        assert (issues, "what stands below de-epic is unknown" in port.reason) == (None, True)
+
+
+def test_item_of_show_that_cannot_be_read_is_no_missing_issue(host, server):
+    server.add("de-a", status="in_progress", assignee=ACTOR, title=["no", "text"])
+    with pytest.raises(w.ToolError):
+        host.queue.find("de-a")
+
+
+def test_failed_try_of_ours_is_ready_again(version, host, server):
+    """Its claim stays ours for what it has left; nobody would ever have tried it again."""
+    server.add("de-a", status="in_progress", assignee=ACTOR)
+    server.add("de-b", status="in_progress", assignee=OTHER)
+    server.add("de-c", status="in_progress", assignee=ACTOR)
+    for issue, state in {"de-a": "failed", "de-b": "failed", "de-c": "working"}.items():
+        host.queue.claims.take(host.claim(issue, state))
+    assert ready(host) == ["de-a"]
+    issues = {one.id: one for one in host.queue.read_issues()[0]}
+    assert w.why_not_ready(issues["de-a"], 0.0, issues) == ""
+    assert w.why_not_ready(issues["de-c"], 0.0, issues) == f"its status is in_progress, with {ACTOR}"
+
+
+def test_look_after_a_claim_asks_what_is_in_progress(host, server):
+    server.add("de-a")
+    host.queue.read_issues()
+    host.queue.read_issues()
+    assert not host.queue.fresh
+    host.queue.claim(host.claim("de-a"))
+    assert [one.status for one in host.queue.read_issues()[0]] == ["in_progress"]
+    assert host.queue.fresh
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"status": "in_progress", "assignee": ACTOR}, ""),
+        ({"status": "open"}, ""),
+        ({"status": "closed", "assignee": OTHER}, ""),
+        ({"status": "in_progress", "assignee": OTHER}, f"de-a is {OTHER}'s now"),
+        ({"status": "open", "assignee": "ann"}, "de-a is ann's now"),
+        (None, ""),
+    ],
+)
+def test_whose_an_issue_is_before_a_worker_goes_on_with_it(version, host, server, changes, why):
+    if changes is not None:
+        server.add("de-a", **changes)
+    assert host.queue.why_not_ours("de-a") == why
+
+
 # ---- claims --------------------------------------------------------------------------------------------------------
 
 
@@ -335,7 +426,7 @@ def test_claim_that_our_own_crash_left_is_ours(version, host, server):
 def test_answer_of_a_claim_that_is_lost(version, host, server, how):
     """Whether it took effect is read back, whatever was answered or not."""
     server.add("de-a")
-    host.queue.bd.timeout_s = 0.4
+    host.queue.bd.timeout_s = 2.0 if how in ("late", "hang") else 20.0
     server.spoil({"verb": "update", "do": how})
     took = how in ("late", "mute", "cut")
     if how in ("late", "hang"):  # it rests, and cannot be asked
@@ -350,6 +441,8 @@ def test_answer_of_a_claim_that_is_lost(version, host, server, how):
         answer = host.queue.claim(host.claim("de-a"))
         assert answer == (("", "") if took else ("lost", "nobody: its status is open"))
         assert host.state("de-a") == ("claimed" if took else "released")
+        # What may still take effect is given back once more.
+        assert host.queue.claims.read()["de-a"].owed == ("" if took else "release")
 
 
 def test_claim_that_cannot_be_read_back_is_given_back_later(version, host, server):
@@ -493,10 +586,35 @@ def test_issue_that_another_has_meanwhile_is_not_taken_back(version, host, serve
     assert server.state("de-a") == ("in_progress", OTHER)
 
 
+@pytest.mark.parametrize("verb", ["hand_over", "finish"])
+def test_issue_that_its_worker_called_blocked_is_still_ours(version, host, server, verb):
+    server.add("de-a", status="blocked", assignee=ACTOR)
+    getattr(host.queue, verb)(host.claim("de-a", "working"))
+    assert (host.state("de-a"), host.queue.claims.read()["de-a"].owed) == (
+        {"hand_over": "handed-over", "finish": "closed"}[verb],
+        "",
+    )
+    issue = server.read()["de-a"]
+    assert w.HANDED_OVER_LABEL in issue["labels"] if verb == "hand_over" else issue["status"] == "closed"
+
+
+def test_hand_over_beside_a_file_is_claimed_and_marked_once_there_is_a_database(version, host, server):
+    """Open there, it was taken for reopened, and done again."""
+    server.add("de-a")
+    host.queue.claims.take(host.claim("de-a", "handed-over", tip="abc"))
+    host.queue.keep(host.queue.claims.read()["de-a"])
+    assert server.state("de-a") == ("in_progress", ACTOR)
+    claim = host.queue.claims.read()["de-a"]
+    assert (claim.state, claim.owed, claim.shared) == ("handed-over", "label", True)
+    host.queue.settle(claim)
+    assert server.read()["de-a"]["labels"] == [w.HANDED_OVER_LABEL]
+    assert not host.queue.claims.read()["de-a"].owed
+
+
 @pytest.mark.parametrize("how", ["fail", "mute", "late"])
 def test_told_counts_only_when_it_is_seen(version, host, server, how):
     server.add("de-a", status="in_progress", assignee=ACTOR)
-    host.queue.bd.timeout_s = 0.4
+    host.queue.bd.timeout_s = 2.0 if how == "late" else 20.0
     server.spoil({"verb": "update", "do": how})
     host.queue.release(host.claim("de-a", "working"))
     owed = host.queue.claims.read()["de-a"].owed

@@ -34,6 +34,7 @@ from witness import (
     Spawn,
     check_merged,
     settle_claims,
+    settle_owed,
     settle_release,
     watch_orphans,
 )
@@ -131,9 +132,8 @@ def test_what_is_not_known_to_be_gone_is_no_orphan(change):
 
 def shared(*claims, issues=(), sightings=(), memory=None, **changes):
     """Return a decision under way over a queue that gives only what is ready and in progress."""
-    seen = make_seen(
-        *sightings, whole=False, issues=tuple(issues), claims={claim.issue: claim for claim in claims}, **changes
-    )
+    known = {claim.issue: claim.but(shared=True) for claim in claims}
+    seen = make_seen(*sightings, **{"whole": False, "issues": tuple(issues), "claims": known, **changes})
     return make_draft(seen, memory)
 
 
@@ -152,6 +152,69 @@ def test_what_is_owed_is_told_whatever_else_is_seen(owed, state):
     draft = shared(make_claim(state=state, owed=owed))
     settle_claims(draft)
     assert steps(draft) == [("de-1", "tell")]
+
+
+def test_what_is_refused_for_good_does_not_keep_the_rest_back():
+    """Ten issues that bd would not close once stood before every release."""
+    claims = [make_claim(f"de-{number:02d}", "closed", owed="close") for number in range(20)]
+    draft = shared(*claims, make_claim("zz", "released", owed="release"))
+    settle_claims(draft)
+    first = [action.subject for action in of(draft.actions, SettleClaim)]
+    later = shared(*claims, make_claim("zz", "released", owed="release"), memory=draft.memory, now=T0 + 1)
+    for issue in first:
+        settle_owed(later, Outcome(kind="settle", subject=issue, ok=False, at=T0, detail="blocked by open issues"))
+    settle_claims(later)
+    assert {action.subject for action in of(later.actions, SettleClaim)} & set(first) == set()
+    last = shared(*claims, make_claim("zz", "released", owed="release"), memory=later.memory, now=T0 + 2)
+    for action in of(later.actions, SettleClaim):
+        settle_owed(last, Outcome(kind="settle", subject=action.subject, ok=False, at=T0, detail="blocked"))
+    settle_claims(last)
+    assert steps(last) == [("zz", "tell")]
+
+
+def test_person_learns_of_what_is_refused_again_and_again_and_of_its_end():
+    memory, claim = Memory(), make_claim(state="closed", owed="close")
+    for tries in range(1, 5):
+        draft = shared(claim, memory=memory)
+        settle_owed(draft, Outcome(kind="settle", subject="de-1", ok=False, at=T0, detail="blocked by open issues"))
+        memory = draft.memory
+        assert memory.owed["de-1"].attempts == tries
+        assert len(memory.escalations) == (tries >= witness.SETTLE_TRIES)
+    assert "blocked by open issues" in memory.escalations["owed-de-1.."].summary
+    assert memory.owed["de-1"].next_at == T0 + witness.SEND_RETRY_S[3]
+    told = shared(claim.but(owed=""), memory=memory)
+    settle_claims(told)
+    assert (told.memory.owed, told.memory.escalations) == ({}, {})
+
+
+def test_person_tells_what_is_owed_and_changes_nothing_else():
+    claims = [make_claim("de-1", "released", owed="release"), make_claim("de-2", "handed-over")]
+    draft = shared(*claims, issues=[make_issue("de-2")], person=True)
+    settle_claims(draft)
+    assert steps(draft) == [("de-1", "tell")]
+
+
+@pytest.mark.parametrize("state", ["claimed", "working", "failed", "handed-over"])
+@pytest.mark.parametrize("there", [True, False])
+def test_claim_that_was_made_beside_a_file_is_made_known_first(state, there):
+    """A rig got a database after its work was handed over: open there meant to do it again."""
+    sightings = [make_sighting("de-1")] if there else []
+    draft = shared(issues=[make_issue()], sightings=sightings, claims={"de-1": make_claim(state=state)})
+    settle_claims(draft)
+    assert steps(draft) == [("de-1", "keep")]
+
+
+def test_handed_over_issue_that_was_closed_is_so_here_too():
+    draft = shared(make_claim(state="handed-over"), issues=[make_issue(status="closed", assignee=ACTOR)])
+    settle_claims(draft)
+    assert steps(draft) == [("de-1", "closed")]
+
+
+def test_second_try_whose_claim_was_lost_holds_its_issue():
+    """Judged by the name alone, the issue of a live worker was set free."""
+    worker = make_sighting("de-1-2", tree={"record": {"issue": "de-1"}})
+    assert look_twice(issues=[held()], sightings=[worker]).memory.escalations == {}
+    assert look_twice(issues=[held()], sightings=[make_sighting("de-1-2")]).memory.escalations == {}
 
 
 def test_no_more_is_told_in_one_tick_than_a_tick_can_bear():
@@ -383,6 +446,8 @@ def test_law_an_issue_is_freed_only_where_it_reads_as_free_or_its_worker_is_gone
             assert claim == action.claim
             if action.step == "tell":
                 assert claim.owed
+            elif action.step == "closed":
+                assert by_id[claim.issue].status in witness.CLOSED
             else:
                 assert (claim.actor, claim.owed) == (ACTOR, "")
                 assert (by_id[claim.issue].status, by_id[claim.issue].assignee) == ("open", "")

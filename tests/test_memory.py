@@ -93,6 +93,7 @@ def test_full_is_full():
         "storm_at",
         "calm_ticks",
         "merged_at",
+        "owed",
         "missed",
         "backend",
         "swept_at",

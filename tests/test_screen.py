@@ -251,7 +251,10 @@ def test_the_data_of_a_tick_can_be_shown():
             {"ready": 3, "spawnable": 2, "reason": "auto_spawn is off"},
             "queue: 3 ready, 2 spawnable (auto_spawn is off)",
         ),
-        ({"ready": None, "spawnable": None, "reason": "it hangs"}, "queue: unknown (it hangs)"),
+        (
+            {"ready": None, "spawnable": None, "reason": "it hangs"},
+            "queue: unknown; nothing is spawned until it answers, workers go on",
+        ),
     ],
 )
 def test_the_queues_line(queue, line):

@@ -90,6 +90,14 @@ def degraded() -> dict:
     return show(world)
 
 
+def queue_down() -> dict:
+    """The server of the queue cannot be reached; workers go on."""
+    world = make_well("ann", "bob")
+    world.failing["queue"] = "bd ready: failed to open database: Dolt server unreachable at 10.0.0.9:3307"
+    work(world, 6 * MIN)
+    return show(world)
+
+
 def paused() -> dict:
     """A person said pause."""
     world = make_well("ann", "bob")
@@ -125,6 +133,7 @@ SCREENS = {
     "one-refused": one_refused,
     "one-dead": one_dead,
     "degraded": degraded,
+    "queue-down": queue_down,
     "paused": paused,
     "daemon-dead": daemon_dead,
     "no-worker": no_worker,

@@ -8,7 +8,8 @@ It is run as a program. Beside it lies `bd.json`: {"version": "1.0.5"}. The data
   corrupt, skew  the database is damaged; it has another schema than this version
   faults.json  [{"at": n or null, "verb": "update" or null, "do": HOW, "times": k}]: from the at-th call on (of all, or
                of this verb) the next `times` calls are spoilt; HOW is fail, hang, garbage, late (done, then hang),
-               mute (done, then nothing is printed) or cut (done, half the answer is printed)
+               mute (done, then nothing is printed), cut (done, half the answer is printed) or lose (the connection was
+               lost: `show` says so as the real one does, of each issue, or of the last alone with lose-last)
   calls        one JSON line a call: argv, pid, status
 
 `tests/test_stand_bd.py` holds it to the recordings: the same argv, the same status, keys, types and complaints.
@@ -358,6 +359,15 @@ class Program:
             raise StoppedError(0, "", complaints)
         raise StoppedError(1, self.print_object({"error": "no issues found matching the provided IDs"}), complaints)
 
+    def lose(self, issues: dict, only_last: bool) -> tuple[int, str, str]:
+        """Answer `show` as where the connection is lost: from 0.57 on it then says of all that it found none."""
+        lost = self.words[-1:] if only_last else list(self.words)
+        found = [self.shown(issues[word], issues) for word in self.words if word not in lost]
+        err = "".join(f"Error fetching {word}: get issue: invalid connection\n" for word in lost)
+        if found or self.v < (0, 50, 0):
+            return 0, self.print_list(found) if found else "", err
+        return 1, self.print_object({"error": "no issues found matching the provided IDs"}), err
+
     def set_status(self, issue: dict, status: str) -> None:
         """Change a status with what hangs on it."""
         issue["status"], issue["updated_at"] = status, self.stamp()
@@ -557,7 +567,10 @@ def serve(program: Program, verb: str, argv: list[str]) -> tuple[int, str, str, 
             program.check_server(server, verb)
             issues = read_json(path, {})
             seen = json.dumps(issues)
-            status, out, err = program.answer(verb, issues)
+            if spoilt.startswith("lose") and verb == "show":
+                status, out, err = program.lose(issues, spoilt == "lose-last")
+            else:
+                status, out, err = program.answer(verb, issues)
             if json.dumps(issues) != seen:
                 with open(f"{path}.{os.getpid()}", "w", encoding="utf-8") as file:
                     json.dump(issues, file)
