@@ -6,6 +6,7 @@ sample of it with the suite.
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 import time
@@ -44,6 +45,15 @@ SAMPLES = {
         b'{"id":"de-1","title":"t","status":"open","priority":1,' + LINK + b"}\n",
         b'{"_type":"memory"}\n{"id": 3}\nnull\n[]\n',
     ),
+    "parse_item": (
+        b'{"id":"de-1","title":"t","status":"open","priority":1,"labels":["a"]}',
+        b'{"id": "de-1", "pinned": true}',
+    ),
+    "decode_answer": (
+        b'[{"id":"de-1","title":"t","status":"open","dependents":[{"id":"de-2","dependency_type":"parent-child"}]}]',
+        b'{"error": "no issues found matching the provided IDs"}\nError fetching de-1: no issue found matching "de-1"',
+        b"bd version 1.0.5 (dev)\n",
+    ),
     "load_memory": (w.dump_memory(FULL).encode(), w.dump_memory(w.Memory()).encode()),
     "import_first": (
         b'{"rig_name":"demo","config":{"max_workers":0,"auto_spawn":false},"spawned_issues":["nudge:a"],"stats":{}}',
@@ -66,6 +76,17 @@ def read_mail(data: bytes) -> None:
     mail = w.parse_mail("id", data, 1.0)
     w.read_ask(mail, "demo", ("mayor",))
     w.render_mail(mail.sender, "mayor/", mail.subject, mail.body, 1.0, "k")
+
+
+def read_answer(data: bytes) -> None:
+    """Read what bd may have printed, on both streams and with either status; an error never means "nothing"."""
+    for status in (0, 1):
+        ran = w.Ran(argv=("bd", "show"), status=status, out=data, err=data[::-1])
+        answer = w.decode_answer(ran)
+        w.decode_children(ran)
+        w.decode_version(ran)
+        if status and answer.kind == "issues":
+            raise AssertionError(f"{data!r} with status 1 means {answer}")
 
 
 def read_memory(data: bytes) -> None:
@@ -98,6 +119,8 @@ PARSERS = {
     "says_idle": (w.says_idle, ()),
     "parse_mail": (read_mail, ()),
     "parse_issues": (lambda data: w.parse_issues(as_text(data)), ()),
+    "parse_item": (lambda data: w.parse_item(json.loads(as_text(data))), (ValueError, RecursionError)),
+    "decode_answer": (read_answer, ()),
     "load_memory": (read_memory, (ValueError, RecursionError, w.StateError)),
     "import_first": (lambda data: w.import_first(as_text(data)), (ValueError, RecursionError)),
     "parse_rfc3339": (lambda data: w.parse_rfc3339(as_text(data)), (ValueError,)),

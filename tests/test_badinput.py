@@ -617,7 +617,7 @@ QUEUES = {
     "path": ('{"id":"../canary"}\n', ["line 1: no issue id: '../canary'"]),
     "escape": ('{"id":"a\\u001b[31m"}\n', ["line 1: no issue id: 'a'"]),
     "title": ('{"id":"demo-2","title":7}\n', ["line 1: title is no text"]),
-    "links": ('{"id":"demo-2","dependencies":"x"}\n', ["line 1: labels or dependencies are no list"]),
+    "links": ('{"id":"demo-2","dependencies":"x"}\n', ["line 1: dependencies are no list"]),
     "others": ('{"_type":"memory","key":"x"}\n', []),
 }
 

@@ -475,7 +475,7 @@ def test_database_that_is_away_is_no_reason_for_the_file_beside_it(rig, shared):
     (rig.path / ".beads" / "metadata.json").unlink()
     (rig.path / ".beads" / "issues.jsonl").write_text('{"id": "de-stale", "title": "stale"}\n')
     later = w.Station(station.host, station.rig, station.config)
-    assert later.queue.backend == "local"
+    assert (later.queue.backend, later.queue.backend_why) == ("beads", "remembered; its database is away")
     seen, _, _ = w.run_round(later)
     assert later.queue.backend == "beads"
     assert "de-stale" not in [issue.id for issue in seen.issues or ()]

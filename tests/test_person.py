@@ -184,10 +184,23 @@ def test_issues_are_added_listed_and_closed(run, witness, rig):
 def test_queue_of_another_backend_is_not_written(run, rig):
     (rig.path / ".beads").mkdir()
     (rig.path / ".beads" / "beads.db").touch()
-    for words in (("add", "x"), ("close", "x"), ("issues",)):
+    for words, said in ((("add", "x"), "beads"), (("close", "x"), "beads"), (("issues",), "bd is not on the PATH")):
         status, data = run(*words)
         assert status == 1
-        assert "beads" in data["error"]["message"]
+        assert said in data["error"]["message"]
+
+
+def test_nothing_is_called_unknown_while_the_queue_is(run, rig):
+    """With bd away, an issue was "no such issue", and "no worker, issue or retired worker"."""
+    (rig.path / ".beads").mkdir()
+    (rig.path / ".beads" / "beads.db").touch()
+    (row,) = run("spawn", "de-1")[1]["issues"]
+    assert row["reason"] == "the queue is unknown: bd is not on the PATH"
+    status, data = run("explain", "de-1")
+    assert (status, data["error"]["message"]) == (
+        1,
+        "de-1 is no worker, and the queue is unknown: bd is not on the PATH",
+    )
 
 
 def test_hold_pause_and_their_ends(run, rig):

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tools import kit, stand
+from tools import beads, kit, stand
 from tools.kit import wait_for
 
 import witness as w
@@ -282,7 +282,7 @@ def test_claim_that_cannot_be_read_stops_a_retirement_and_a_reset(rig, station):
     bad.write_text("")
     ask_to_retire(station, claim.name, 3)
     assert (rig.path / "polecats" / claim.name).is_dir()
-    with pytest.raises(w.StateError, match="cannot be read"):
+    with pytest.raises(w.ToolError, match="cannot be read"):
         w._reset_issues(station, [claim.issue])
     retirement = stand.begin(station, claim.name, issue=claim.issue)
     outcome = w.perform(station, w.Retire(subject=claim.name, retirement=retirement))
@@ -309,3 +309,91 @@ def test_a_child_that_ends_before_it_reads_its_order_holds_nobody_up(rig, statio
     monkeypatch.setattr(w, "call_ourselves", lambda *_: ["false"])
     said = w.start_spawn_child(station.store, {"title": "x" * 300_000})
     assert said == "the spawn child could not be started: Broken pipe"
+
+
+# ---- a shared queue
+
+
+@pytest.fixture
+def shared(rig, tmp, monkeypatch):
+    """Return a function that makes stations whose queue is bd's, and the server."""
+    server, program = beads.Server(tmp / "server"), beads.Bin(tmp / "bin")
+    monkeypatch.setenv("PATH", program.path())
+    beads.connect(rig.path, server)
+    made = []
+
+    def make(**settings):
+        made.append(stand.make_station(rig, **{"agent_command": stand.SLEEP, **settings}))
+        return made[-1]
+
+    yield make, server
+    rig.tmux.remember()
+    for one in made:
+        reap(one)
+
+
+def test_reset_waits_for_the_spawn_of_its_own_issue(rig, shared):
+    """Set free while its worker was being made, it got a second one."""
+    make, server = shared
+    server.add("de-1")
+    station = make()
+    stand.run_rounds(station, 2)  # the first one starts nothing
+    assert station.memory.spawn.issue == "de-1"
+    (row,) = w._reset_issues(station, ["de-1"]).data["issues"]
+    assert (row["result"], row["reason"]) == ("refused", "a worker is being started for it; wait for that")
+    assert server.state("de-1") == ("in_progress", station.actor)
+    spawn_until(station, 15, lambda: station.queue.claims.read()["de-1"].state == "working")
+    stand.run_rounds(station, 3)
+    assert [pane["session"] for pane in rig.tmux.panes()] == ["gt-demo-de-1"]
+
+
+def test_failed_try_that_left_a_worktree_is_tried_again(rig, shared, monkeypatch):
+    """Its claim stays ours in the queue, so no look called it ready, and it was never tried again."""
+    make, server = shared
+    server.add("de-1")
+    station = make(agent_command=["/bin/false"])
+    spawn_until(station, 20, lambda: station.memory.issues and station.memory.spawn is None)
+    assert station.queue.claims.read()["de-1"].state == "failed"
+    assert server.state("de-1") == ("in_progress", station.actor)
+    late = w.Host()
+    now = late.now
+    late.now = lambda: now() + 600
+    later = make(host=late)
+    spawn_until(later, 20, lambda: later.queue.claims.read()["de-1"].state == "working")
+    assert [pane["session"] for pane in rig.tmux.panes()] == ["gt-demo-de-1"]
+    assert rig.git("for-each-ref", "--format=%(refname:short)", "refs/heads/polecat") == "polecat/de-1"
+
+
+def test_dead_worker_of_an_issue_that_another_has_now_is_not_started_again(rig, shared):
+    make, server = shared
+    server.add("de-1")
+    station = make()
+    spawn_until(station, 20, lambda: {one.state for one in station.queue.claims.read().values()} == {"working"})
+    server.change("de-1", assignee="demo/witness@other-0123456789ab")
+    action = w.Restart(subject="de-1", issue="de-1", title="t", why="dead")
+    rig.tmux.remember()
+    rig.tmux.run("kill-session", "-t", "=gt-demo-de-1")
+    outcome = w.perform(station, action)
+    assert (outcome.ok, outcome.detail) == (False, "de-1 is demo/witness@other-0123456789ab's now")
+    server.take_down()
+    assert w.perform(station, action).ok is False
+    server.bring_back()
+    server.change("de-1", assignee=station.actor)
+    assert w.perform(station, action).ok is True
+
+
+def test_local_hand_over_is_not_done_again_once_there_is_a_database(rig, shared):
+    """Open in the new database, it was taken for reopened."""
+    make, server = shared
+    server.add("de-1")
+    first = make(backend="local")
+    first.queue.claims.take(
+        w.Claim(
+            issue="de-1", actor=first.actor, at=1.0, state="handed-over", name="de-1", tip="abc", branch="polecat/de-1"
+        )
+    )
+    station = make()
+    stand.run_rounds(station, 4)
+    assert server.state("de-1") == ("in_progress", station.actor)
+    assert server.read()["de-1"]["labels"] == [w.HANDED_OVER_LABEL]
+    assert rig.tmux.panes() == []
