@@ -9081,6 +9081,8 @@ def _perform_start_spawn(station: Station, action: StartSpawn) -> Outcome:
         at=station.host.now(),
         name=name,
         branch=earlier.branch if residue else f"polecat/{name}",
+        start=earlier.start if residue else "",
+        birth=earlier.birth if residue else (),
     )
     try:
         fault, holder = station.queue.claim(claim)

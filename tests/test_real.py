@@ -97,7 +97,7 @@ def test_what_is_ready(host, queue):
     config = w.make_config({}, "test", {})
     free = [one for one in ready if not w.why_filtered(issues[one], config, issues)]
     assert set(free) == {zero, *plain, assigned}
-    shown = look(seen, (), (blocked, "de-nope"))
+    shown = look(beads_queue(host), (), (blocked, "de-nope"))
     assert shown[blocked].status == w.NOT_READY
     assert "de-nope" not in shown
 
