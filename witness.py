@@ -9200,7 +9200,10 @@ def _perform_check_merged(station: Station, action: CheckMerged) -> Outcome:
     if how:
         left = queue.finish(claim)
         told = f"its work is on {default} ({how})"
-        station.store.tell("unclosed" if left else "closed", claim.issue, f"{told}; {left}" if left else told)
+        if left:
+            station.store.tell("unclosed", claim.issue, f"{told}; {left}")
+        else:
+            station.store.tell("closed", claim.issue, told)
     return _outcome(station, "merged", action, bool(how), how or "not on the default branch")
 
 
