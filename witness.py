@@ -80,6 +80,7 @@ EVENTS_FILE = "witness-events.jsonl"
 ID_FILE = "witness.id"
 VIEW_FILE = "witness-view.json"
 VIEW_LIMIT_BYTES = 64 << 20  # a worker takes half a KiB
+MEMORY_LIMIT_BYTES = 64 << 20  # an open escalation takes two KiB
 SPAWN_LOCK_FILE = "witness-spawn.lock"  # held by the spawn child for its life
 SPAWN_FILE = "witness-spawn.json"  # written by the spawn child: who it is, and how it ended
 QUEUE_LOCK_FILE = "witness-queue.lock"  # `add` and `close` one at a time
@@ -2041,7 +2042,8 @@ def close_argv(issue: str, reason: str) -> tuple:
 MISSING, REFUSED = "missing", "refused"
 # Of each that does not exist, by name. "no issues found matching the provided IDs", which bd prints when it could show
 # none of them, is also what it says when the connection was lost.
-SAYS_MISSING = r'no issue found matching \\?"([^"\\]+)\\?"'
+# One that does not exist and begins or lies in the ids of several others is "ambiguous": whole ids are tried first.
+SAYS_MISSING = r'(?:no issue found matching|ambiguous ID) \\?"([^"\\]+)\\?"'
 # The last two are the server's word to all but one of those who claim at the same time.
 SAYS_REFUSED = r"already claimed by|not claimable|Error 1213|serialization failure"
 
@@ -2751,7 +2753,8 @@ def may_restart(verdict: Verdict, seen: Observation, config: Config) -> bool:
     is_open = any(
         one.id == verdict.issue
         and one.status not in CLOSED
-        and (seen.whole or one.assignee in ("", seen.actor))  # else another's, on whatever host
+        # Else it is another's, on whatever host, or may be in a moment.
+        and (seen.whole or (one.status, one.assignee) == ("in_progress", seen.actor))
         for one in seen.issues or ()
     )
     claim = (seen.claims or {}).get(verdict.issue)
@@ -2974,7 +2977,7 @@ def decide_fate(facts: BranchFacts) -> tuple:
 def why_not_ready(issue: Issue, now: float, by_id: dict) -> str:
     """Return why an issue is no work at present, whoever asks."""
     if issue.again:
-        return ""
+        return f"deferred until {clean_line(issue.deferred_until, 40)}" if is_deferred(issue, now) else ""
     if issue.status != "open":
         return f"its status is {issue.status}" + f", with {clean_line(issue.assignee, 60)}" * bool(issue.assignee)
     blocking = find_blocking(issue, by_id)
@@ -3281,8 +3284,11 @@ def _is_taken(claim: Claim, issue: Issue, seen: Observation) -> bool:
     return held and issue.status == "in_progress" and issue.assignee != seen.actor
 
 
-def _tell_owed(draft: Draft) -> None:
-    """Tell what is owed and due, the longest unheard first: what is refused for good must not keep the rest back."""
+def _tell_owed(draft: Draft) -> int:
+    """Tell what is owed and due, the longest unheard first, and return how much that is.
+
+    What is refused for good must not keep the rest back.
+    """
     seen, owed = draft.seen, draft.memory.owed
     due = [
         claim for claim in seen.claims.values() if claim.owed and owed.get(claim.issue, Effort()).next_at <= seen.now
@@ -3294,6 +3300,7 @@ def _tell_owed(draft: Draft) -> None:
         if issue not in seen.claims or not seen.claims[issue].owed:
             draft.put("owed", issue, None)
             close_matter(draft, f"owed-{issue}", "", "the queue was told")
+    return min(len(due), SETTLES_PER_TICK)
 
 
 def _follow(claim: Claim, issue: Issue, is_there: bool) -> tuple:
@@ -3315,7 +3322,7 @@ def settle_claims(draft: Draft) -> None:
     seen = draft.seen
     if seen.whole or not _may_judge(draft):
         return
-    _tell_owed(draft)
+    room = SETTLES_PER_TICK - _tell_owed(draft)
     if seen.person:
         return
     by_id, there = {issue.id: issue for issue in seen.issues}, _list_there(draft)
@@ -3326,6 +3333,9 @@ def settle_claims(draft: Draft) -> None:
             continue
         step, why = _follow(claim, issue, claim.name in there)
         if step:
+            room -= step == "keep"
+            if room < 0:
+                continue  # the rest in the next tick: each asks bd three times
             draft.act(SettleClaim(subject=claim.issue, claim=claim, step=step, why=why))
         elif _is_taken(claim, issue, seen) and claim.name in there:
             holder = issue.assignee or "nobody"
@@ -5567,7 +5577,7 @@ class Store:
         if self._memory is not None and signature == self._signature:
             return self._memory
         try:
-            content = self.host.read(path, 64 << 20)
+            content = self.host.read(path, MEMORY_LIMIT_BYTES)
             memory = Memory() if content is None else load_memory(content.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             memory = Memory()
@@ -5608,7 +5618,7 @@ class Store:
         """
         path = self.path(MEMORY_FILE)
         try:
-            content = self.host.read(path, 64 << 20)
+            content = self.host.read(path, MEMORY_LIMIT_BYTES)
             found = import_first(content.decode("utf-8")) if content is not None else None
         except (OSError, ValueError, RecursionError):
             return  # `load` says what is wrong with it
@@ -6345,7 +6355,7 @@ class LocalQueue:
         return ""
 
     def why_not_ours(self, _issue_id: str) -> str:
-        """Return who else has an issue that is ours: nobody, in a queue of our own."""
+        """Return why a worker of ours may not go on with an issue: in a queue of our own nobody else has it."""
         return ""
 
     # -- writing the file ----------------------------------------------------------------------------
@@ -6627,7 +6637,7 @@ class BeadsQueue:
         # bd takes the beginning of an id for the id: where another is shown, this one does not exist.
         is_missing = issue_id in answer.missing or (bool(answer.issues) and not answer.bad)
         if found is None and not is_missing:
-            raise ToolError(answer.reason or f"bd show {issue_id}: it showed nothing", "look at it with `bd show`")
+            raise ToolError(f"bd show {issue_id}: {answer.reason or 'it showed nothing'}", "look at it with `bd show`")
         return found
 
     def _is_ours(self, issue: Issue | None, actor: str) -> bool:
@@ -6695,20 +6705,24 @@ class BeadsQueue:
 
     def keep(self, claim: Claim) -> str:
         """Claim an issue that is open although it is ours; return what could not be told."""
-        return self._owe(claim.but(shared=True), "claim")
+        return self._owe(claim, "claim")
 
     def why_not_ours(self, issue_id: str) -> str:
-        """Return who has an issue now that a worker of ours would go on with, "" where nobody else has.
+        """Return why a worker of ours may not go on with an issue, "" where it is in progress for us.
 
         Raises:
             ToolError: that cannot be known.
         """
         issue = self.find(issue_id)
-        if issue is None or issue.status in CLOSED or issue.assignee in ("", self.actor):
+        if issue is None:
+            return f"{issue_id} is not in the queue any more"
+        if self._is_ours(issue, self.actor):
             return ""
-        return f"{issue_id} is {clean_line(issue.assignee, 60)}'s now"
+        return f"{issue_id} is {issue.status} now" + f", with {clean_line(issue.assignee, 60)}" * bool(issue.assignee)
 
     def _owe(self, claim: Claim, owed: str) -> str:
+        if claim.owed == "claim":  # what is written over was not told: it is told before the rest
+            claim = claim.but(shared=False)
         claim = claim.but(owed=owed)
         self.claims.change(claim)
         try:
@@ -6719,13 +6733,18 @@ class BeadsQueue:
     def settle(self, claim: Claim) -> str:
         """Tell the database what it was not told yet; what others have done to the issue meanwhile stands.
 
-        Returns what keeps the issue from being free although we gave it back.
+        Returns what keeps the issue from being free, or closed, although we did our part.
 
         Raises:
             ToolError: it cannot be told now.
         """
         issue = self.find(claim.issue)
         closed = issue is None or issue.status in CLOSED
+        if not closed and not claim.shared and claim.owed != "release":
+            self._reclaim(claim, issue)  # no look of anybody has ever called it ours
+            issue = self.find(claim.issue)
+            closed = issue is None or issue.status in CLOSED
+            claim = claim.but(shared=True)
         if closed and claim.owed != "claim":
             claim = claim.but(state="closed")  # so that a later reopening frees it
         elif claim.owed == "claim" and not closed:
@@ -6744,7 +6763,9 @@ class BeadsQueue:
         # What was only a claim beside a file is claimed first, then marked.
         label = "label" if claim.owed == "claim" and claim.state == "handed-over" and not closed else ""
         self.claims.change(claim.but(owed=label))
-        if claim.owed != "release" or closed or self._is_ours(issue, claim.actor) or issue.status == "open":
+        told = {"release": closed or issue.status == "open" or self._is_ours(issue, claim.actor)}
+        told["close"] = claim.state == "closed"
+        if told.get(claim.owed, True):
             return ""
         return f"it is {issue.status}" + f" with {clean_line(issue.assignee, 60)}" * bool(issue.assignee)
 
@@ -8691,10 +8712,16 @@ class Station:
     def _find_backend(self) -> tuple:
         """Return (backend, why): the one that this rig had, where its database is away."""
         found = find_backend(self.host, self.rig, self.config)
-        had = read_object(self.host, self.store.path(MEMORY_FILE)).get("backend")
-        if self.config.backend == "auto" and found[0] == "local" and had in ("beads", "gastown"):
-            return had, "remembered; its database is away"
-        return found
+        if self.config.backend != "auto" or found[0] != "local":
+            return found
+        try:
+            had = json.loads(self.host.read(self.store.path(MEMORY_FILE), MEMORY_LIMIT_BYTES) or b"{}")
+        except OSError as error:  # nobody can tell which it was
+            return "unknown", f"{MEMORY_FILE}: {error.strerror}"
+        except (ValueError, RecursionError):  # it is moved aside, and made anew
+            return found
+        had = had.get("backend") if isinstance(had, dict) else ""
+        return (had, "remembered; its database is away") if had in ("beads", "gastown") else found
 
     def remember(self, memory: Memory) -> None:
         """Save a memory, and keep it as the present one."""
@@ -9007,6 +9034,7 @@ def _perform_restart(station: Station, action: Restart) -> Outcome:
     panes = tools.tmux.list_panes()
     name = action.subject
     own, reason = ((), panes) if isinstance(panes, str) else find_session(station.rig, station.config, name, panes)
+    reason = reason or (station.queue.why_not_ours(action.issue) if action.issue else "")
     if not isinstance(tree, Worktree) or tree.trouble:
         reason = "its worktree cannot be used"
     elif not reason:
@@ -9016,7 +9044,6 @@ def _perform_restart(station: Station, action: Restart) -> Outcome:
             reason = "something runs in its pane again"
         elif own:
             tools.tmux.kill_session(own[0].session_id)  # only a shell or a dead pane: its name must be free
-    reason = reason or (station.queue.why_not_ours(action.issue) if action.issue else "")
     reason = reason or start_agent(tools, action.subject, action.issue, action.title, tree.path)
     station.store.tell("restarted", action.subject, reason or action.why)
     return _outcome(station, "restart", action, not reason, reason)
@@ -9120,6 +9147,8 @@ def _perform_end_spawn(station: Station, action: EndSpawn) -> Outcome:
     name = claim.name if claim is not None else sight.name
     if claim is not None and claim.state not in ("claimed", "failed"):
         host.remove(station.store.path(SPAWN_FILE))
+        if claim.state == "released":
+            return _outcome(station, "spawn", action, False, "it was given back", fault="host")
         return _outcome(station, "spawn", action, True, name=name)  # settled before a crash: only the memory missed it
     panes = station.tools.tmux.list_panes()
     if isinstance(panes, str):
@@ -9178,8 +9207,8 @@ def _perform_settle(station: Station, action: SettleClaim) -> Outcome:
     if action.step == "tell":
         queue.settle(claim)
     elif action.step == "keep":
-        queue.keep(claim)
-        station.store.tell("claimed", action.subject, action.why)
+        left = queue.keep(claim)
+        station.store.tell("claimed", action.subject, f"{action.why}; {left}" if left else action.why)
     elif action.step == "closed":
         queue.claims.change(claim.but(state="closed"))  # so that a later reopening frees it
     else:
@@ -9302,7 +9331,9 @@ def run_round(station: Station, gap: bool = False, act: bool = True, guard=None,
     guard is asked before the memory is saved (with None) and before each action, and raises where nothing may be
     done any more. Without act nothing is saved and only second looks, which change nothing, are performed.
     """
-    memory = station.store.load().but(backend=station.queue.backend)
+    memory = station.store.load()
+    if station.queue.backend != "unknown":
+        memory = memory.but(backend=station.queue.backend)
     taken_up = station.taken_up
     if not taken_up:
         memory, taken_up = _take_up(station, memory)

@@ -38,9 +38,8 @@ class Host:
 
     def claim(self, issue: str, state: str = "claimed", **fields) -> w.Claim:
         """Return a claim of this host."""
-        return w.Claim(
-            issue=issue, actor=self.actor, at=5.0, state=state, name=issue, branch=f"polecat/{issue}", **fields
-        )
+        given = {"state": state, "name": issue, "branch": f"polecat/{issue}", "shared": True, **fields}
+        return w.Claim(issue=issue, actor=self.actor, at=5.0, **given)
 
     def state(self, issue: str) -> str:
         """Return what the claim file says."""
@@ -257,6 +256,15 @@ def test_beginning_of_an_id_is_not_the_id(version, host, server):
     assert server.read() == before
 
 
+def test_id_that_lies_in_several_others_is_missing(version, host, server):
+    """bd calls it ambiguous, of whole ids first tried; one deleted issue made the whole queue unknown."""
+    server.add("de-1.1")
+    server.add("de-1.2")
+    assert host.queue.find("de-1") is None
+    issues = {one.id: one.status for one in host.queue.read_issues(("de-1", "de-1.1"))[0]}
+    assert issues == {"de-1.1": "open", "de-1.2": "open", "de-1": "tombstone"}
+
+
 @pytest.mark.parametrize(
     ("changes", "left"),
     [
@@ -354,11 +362,10 @@ def test_look_after_a_claim_asks_what_is_in_progress(host, server):
     ("changes", "why"),
     [
         ({"status": "in_progress", "assignee": ACTOR}, ""),
-        ({"status": "open"}, ""),
-        ({"status": "closed", "assignee": OTHER}, ""),
-        ({"status": "in_progress", "assignee": OTHER}, f"de-a is {OTHER}'s now"),
-        ({"status": "open", "assignee": "ann"}, "de-a is ann's now"),
-        (None, ""),
+        ({"status": "open"}, "de-a is open now"),
+        ({"status": "closed", "assignee": ACTOR}, f"de-a is closed now, with {ACTOR}"),
+        ({"status": "in_progress", "assignee": OTHER}, f"de-a is in_progress now, with {OTHER}"),
+        (None, "de-a is not in the queue any more"),
     ],
 )
 def test_whose_an_issue_is_before_a_worker_goes_on_with_it(version, host, server, changes, why):
@@ -598,17 +605,46 @@ def test_issue_that_its_worker_called_blocked_is_still_ours(version, host, serve
     assert w.HANDED_OVER_LABEL in issue["labels"] if verb == "hand_over" else issue["status"] == "closed"
 
 
-def test_hand_over_beside_a_file_is_claimed_and_marked_once_there_is_a_database(version, host, server):
-    """Open there, it was taken for reopened, and done again."""
+@pytest.mark.parametrize(
+    ("verb", "state"), [("hand_over", "handed-over"), ("finish", "closed"), ("keep", "handed-over")]
+)
+@pytest.mark.parametrize("away", [False, True])
+def test_claim_that_bd_never_heard_of_is_made_before_it_is_marked_or_closed(version, host, server, verb, state, away):
+    """Open there, work that was handed over beside a file was taken for set free, and done again."""
     server.add("de-a")
-    host.queue.claims.take(host.claim("de-a", "handed-over", tip="abc"))
-    host.queue.keep(host.queue.claims.read()["de-a"])
-    assert server.state("de-a") == ("in_progress", ACTOR)
+    before = "handed-over" if verb == "keep" else "working"
+    host.queue.claims.take(host.claim("de-a", before, tip="abc", shared=False))
+    if away:
+        server.take_down()
+    getattr(host.queue, verb)(host.queue.claims.read()["de-a"])
+    server.bring_back()
+    for _ in range(3):
+        claim = host.queue.claims.read()["de-a"]
+        if claim.owed:
+            host.queue.settle(claim)
     claim = host.queue.claims.read()["de-a"]
-    assert (claim.state, claim.owed, claim.shared) == ("handed-over", "label", True)
-    host.queue.settle(claim)
-    assert server.read()["de-a"]["labels"] == [w.HANDED_OVER_LABEL]
-    assert not host.queue.claims.read()["de-a"].owed
+    assert (claim.state, claim.owed, claim.shared) == (state, "", True)
+    assert server.state("de-a") == ("closed" if verb == "finish" else "in_progress", ACTOR)
+    assert server.read()["de-a"]["labels"] == ([] if verb == "finish" else [w.HANDED_OVER_LABEL])
+
+
+@pytest.mark.parametrize("verb", ["hand_over", "finish"])
+def test_owed_claim_that_is_written_over_is_made_all_the_same(version, host, server, verb):
+    """Set open under its worker while bd was down, then handed over: the end read as set free."""
+    server.add("de-a")
+    host.queue.claims.take(host.claim("de-a", "working", shared=True))
+    server.take_down()
+    host.queue.keep(host.queue.claims.read()["de-a"])
+    getattr(host.queue, verb)(host.queue.claims.read()["de-a"])
+    server.bring_back()
+    host.queue.settle(host.queue.claims.read()["de-a"])
+    assert server.state("de-a")[0] == {"hand_over": "in_progress", "finish": "closed"}[verb]
+    assert host.state("de-a") == {"hand_over": "handed-over", "finish": "closed"}[verb]
+
+
+def test_finish_that_closes_nothing_says_so(version, host, server):
+    server.add("de-a", status="in_progress", assignee=OTHER)
+    assert host.queue.finish(host.claim("de-a", "working", shared=True)) == f"it is in_progress with {OTHER}"
 
 
 @pytest.mark.parametrize("how", ["fail", "mute", "late"])

@@ -204,6 +204,31 @@ def test_claim_that_was_made_beside_a_file_is_made_known_first(state, there):
     assert steps(draft) == [("de-1", "keep")]
 
 
+def test_keeps_are_bounded_like_what_is_owed():
+    """After a switch from the file hundreds of claims are made known; a tick must bear it."""
+    known = {f"de-{number}": make_claim(f"de-{number}", "handed-over") for number in range(300)}
+    draft = shared(issues=[make_issue(issue) for issue in known], claims=known)
+    settle_claims(draft)
+    assert len(steps(draft)) == witness.SETTLES_PER_TICK
+
+
+@pytest.mark.parametrize(
+    ("changes", "may"),
+    [
+        ({"status": "in_progress", "assignee": ACTOR}, True),
+        ({"status": "in_progress", "assignee": OTHER}, False),
+        ({"status": "open"}, False),
+        ({"status": "closed", "assignee": ACTOR}, False),
+    ],
+)
+def test_dead_worker_is_started_again_only_while_its_issue_reads_as_ours(changes, may):
+    verdict = witness.Verdict(name="de-1", state="dead", why="", issue="de-1")
+    seen = make_seen(whole=False, issues=(make_issue(**changes),), claims={"de-1": make_claim()})
+    config = settings(on_dead="restart")
+    assert witness.may_restart(verdict, seen, config) is may
+    assert witness.may_restart(verdict, seen.but(whole=True), config) is (changes["status"] != "closed")
+
+
 def test_handed_over_issue_that_was_closed_is_so_here_too():
     draft = shared(make_claim(state="handed-over"), issues=[make_issue(status="closed", assignee=ACTOR)])
     settle_claims(draft)

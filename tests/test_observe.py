@@ -490,3 +490,28 @@ def test_queue_that_was_set_is_not_remembered_away(rig, shared):
     local = w.Station(station.host, station.rig, w.make_config({"backend": "local"}, "f", {}))
     w.run_round(local)
     assert (local.queue.backend, local.store.load().backend) == ("local", "local")
+
+
+@pytest.mark.parametrize("trouble", ["large", "unreadable"])
+def test_memory_that_is_large_or_away_is_no_reason_for_the_file(rig, shared, monkeypatch, trouble):
+    """Read by a smaller limit than its own, it once said that there had been no other queue."""
+    station, _ = shared
+    w.run_round(station)
+    path = Path(station.store.path("witness.json"))
+    (rig.path / ".beads" / "metadata.json").unlink()
+    if trouble == "large":
+        text = path.read_text().rstrip().rstrip("}")
+        path.write_text(text + ', "config": {"x": "' + "y" * (2 << 20) + '"}}')
+        assert w.Station(station.host, station.rig, station.config).queue.backend == "beads"
+        return
+    real = station.host.read
+
+    def read(name, *limits):
+        if name == str(path):
+            raise PermissionError(13, "Permission denied", name)
+        return real(name, *limits)
+
+    monkeypatch.setattr(station.host, "read", read)
+    queue = w.Station(station.host, station.rig, station.config).queue
+    issues, _, port = queue.read_issues()
+    assert (issues, port.state, "Permission denied" in port.reason) == (None, w.UNKNOWN, True)

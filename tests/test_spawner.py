@@ -373,8 +373,10 @@ def test_dead_worker_of_an_issue_that_another_has_now_is_not_started_again(rig, 
     action = w.Restart(subject="de-1", issue="de-1", title="t", why="dead")
     rig.tmux.remember()
     rig.tmux.run("kill-session", "-t", "=gt-demo-de-1")
+    rig.tmux.new_session("gt-demo-de-1", rig.path / "polecats" / "de-1", ["sh"])
     outcome = w.perform(station, action)
-    assert (outcome.ok, outcome.detail) == (False, "de-1 is demo/witness@other-0123456789ab's now")
+    assert rig.tmux.panes()  # what is left of it is not ended for a worker that is not started
+    assert (outcome.ok, outcome.detail) == (False, "de-1 is in_progress now, with demo/witness@other-0123456789ab")
     server.take_down()
     assert w.perform(station, action).ok is False
     server.bring_back()

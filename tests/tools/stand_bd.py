@@ -337,11 +337,18 @@ class Program:
         return f"Error {verb} {issue_id}: {text}\n"
 
     def resolve(self, issues: dict) -> None:
-        """Take the beginning of one id for that id, as bd does."""
+        """Take what lies in one id for that id, as bd does; what lies in several is ambiguous."""
         for place, word in enumerate(self.words):
-            found = [one for one in issues if one.startswith(word)]
+            found = [one for one in issues if word in one]
             if word not in issues and len(found) == 1:
                 self.words[place] = found[0]
+            elif word not in issues and len(found) > 1:
+                text = f'ambiguous ID "{word}" matches {len(found)} issues: [{" ".join(found)}]'
+                if self.v < (0, 42, 0):
+                    raise StoppedError(1, "", f"Error: {text}\n")
+                status = 1 if self.v >= (0, 50, 0) else 0
+                none = self.print_object({"error": "no issues found matching the provided IDs"}) if status else ""
+                raise StoppedError(status, none, f"Error fetching {word}: {text}\n")
 
     def do_show(self, issues: dict) -> str:
         """Show issues."""
