@@ -66,7 +66,7 @@ def is_done(server) -> bool:
 @pytest.mark.slow
 def test_two_hundred_issues_on_four_hosts_are_each_done_once(fleet, server, capsys):
     """Daemons are killed at random and started again, the server goes away twice; nothing is done twice or lost."""
-    ids, hosts = fill(server, ISSUES), fleet(HOSTS, max_workers=3)
+    ids, hosts = fill(server, ISSUES), fleet(HOSTS, max_workers=2)
     chance, kills, away = random.Random(7), 0, 0
     for rig in hosts.hosts:
         hosts.start(rig)
@@ -89,7 +89,7 @@ def test_two_hundred_issues_on_four_hosts_are_each_done_once(fleet, server, caps
             next_away = time.monotonic() + 25
         time.sleep(0.3)
     lasted_s = time.monotonic() - started
-    wait_for(lambda: all(not hosts.status(rig)["polecats"] for rig in hosts.hosts), 180, "the last retirements")
+    wait_for(lambda: all(not hosts.status(rig)["polecats"] for rig in hosts.hosts), 600, "the last retirements")
     began = hosts.began()
     assert sorted(began) == sorted(ids)
     assert [issue for issue, times in began.items() if times != 1] == []
@@ -138,9 +138,9 @@ def test_daemon_killed_between_claim_and_spawn_gives_it_back(fleet, server):
     (claims / "de-0.json").write_text(json.dumps(w.dump_value(claim)))
     server.change("de-0", status="in_progress", assignee=actor)
     hosts.start(rig)
-    wait_for(lambda: server.state("de-0") == ("open", ""), 30, "the release")
+    wait_for(lambda: server.state("de-0") == ("open", ""), 120, "the release")
     hosts.start(other)
-    wait_for(lambda: is_done(server), 60, "the work on the other host")
+    wait_for(lambda: is_done(server), 240, "the work on the other host")
     assert hosts.began() == {"de-0": 1}
 
 
@@ -149,10 +149,10 @@ def test_server_away_leaves_workers_alone_and_says_since_when(fleet, server, wai
     (rig,) = hosts.hosts
     fill(server, 3)
     hosts.start(rig)
-    wait_for(hosts.began, 30, "the first worker")
-    wait_for(lambda: server.read()["de-0"]["labels"], 60, "the hand-over")
+    wait_for(hosts.began, 120, "the first worker")
+    wait_for(lambda: server.read()["de-0"]["labels"], 240, "the hand-over")
     server.take_down("10.0.0.9:3307")
-    wait_for(lambda: hosts.status(rig)["ports"]["queue"]["state"] == "degraded", 20, "the trouble")
+    wait_for(lambda: hosts.status(rig)["ports"]["queue"]["state"] == "degraded", 120, "the trouble")
     began = hosts.began()
     time.sleep(4)
     text = hosts.call(rig, "status").stdout
@@ -161,7 +161,7 @@ def test_server_away_leaves_workers_alone_and_says_since_when(fleet, server, wai
     assert hosts.call(rig, "doctor", "--quick").status == 1
     assert sum(hosts.began().values()) - sum(began.values()) <= 1  # one may have been on its way
     server.bring_back()
-    wait_for(lambda: len(hosts.began()) == 3, 90, "the rest")
+    wait_for(lambda: len(hosts.began()) == 3, 300, "the rest")
     assert set(hosts.began().values()) == {1}
 
 
@@ -193,7 +193,7 @@ def test_person_works_on_the_queue_without_a_daemon(fleet, server):
     assert server.state("de-1")[0] == "in_progress"
     assert "worked on by de-1" in json.dumps(ask("explain", "de-1"))
     assert ask("spawn", "reset", "de-1", status=1)["issues"][0]["result"] == "refused"
-    wait_for(lambda: list((rig.state / "mail" / "demo.witness" / "new").glob("*")), 30, "the wish to be retired")
+    wait_for(lambda: list((rig.state / "mail" / "demo.witness" / "new").glob("*")), 120, "the wish to be retired")
     assert hosts.call(rig, "shutdown", "de-1").status == 0
     assert server.read()["de-1"]["labels"] == [w.HANDED_OVER_LABEL]
     (row,) = ask("spawn", "reset", "de-1")["issues"]
@@ -211,7 +211,7 @@ def test_orphan_is_told_and_freed_after_the_time_that_was_set(fleet, server, wai
     server.add("de-1", status="in_progress", assignee=actor)
     server.add("de-2", status="in_progress", assignee="demo/witness@other-0123456789ab")
     hosts.start(rig)
-    wait_for(hosts.began, 90, "a worker for what was freed")
+    wait_for(hosts.began, 300, "a worker for what was freed")
     assert hosts.began() == {"de-1": 1}
     assert server.state("de-2") == ("in_progress", "demo/witness@other-0123456789ab")
     told = hosts.call(rig, "events").stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+import sys
 from pathlib import Path
 
 from tools import kit
@@ -18,7 +19,11 @@ class Fleet:
     def __init__(self, folder: Path, witness, **settings) -> None:
         self.log = folder / "began.log"
         self.witness = witness
-        self.settings = {**CALM, "interval": 1, "tool_timeout": 15, **settings}
+        self.settings = {**CALM, "interval": 1, "tool_timeout": 60, **settings}
+        # A fleet at work must not starve the tests beside it, of which some have a minute for a whole story.
+        self.python = folder / "python"
+        self.python.write_text(f'#!/bin/sh\nexec nice -n 10 {sys.executable} "$@"\n', encoding="utf-8")
+        self.python.chmod(0o755)
         self.hosts: list = []
         self.env: dict[str, str] = {}
 
@@ -34,11 +39,11 @@ class Fleet:
 
     def call(self, rig, *words, **options):
         """Run one command of Witness on a host."""
-        return self.witness(*words, rig=rig, env=self.env, **options)
+        return self.witness(*words, rig=rig, env=self.env, **{"python": str(self.python), "timeout": 180, **options})
 
     def start(self, rig) -> None:
         """Start a host's daemon."""
-        done = self.call(rig, "start")
+        done = self.call(rig, "start", "--timeout", "120")
         assert done.status == 0, done
 
     def kill(self, rig) -> bool:
