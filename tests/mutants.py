@@ -181,7 +181,7 @@ MUTANTS = (
     ("the cap of live workers", "    if live >= config.max_workers:", "    if False:", ("test_spawn.py",)),
     (
         "the worktree that holds work without a claim",
-        "    return _why_inhabited(issue, draft, claim)\n",
+        "    return why_inhabited(issue, draft, claim)\n",
         '    return ""\n',
         ("test_spawn.py",),
     ),
@@ -293,8 +293,8 @@ MUTANTS = (
     # ---- one queue, many hosts
     (
         "a claim is read back",
-        '        if self._is_ours(issue, claim.actor):\n            return "", ""\n',
-        '        if True:\n            return "", ""\n',
+        '        if self._is_ours(issue, claim.actor):\n            return "", "", False\n',
+        '        if True:\n            return "", "", False\n',
         ("test_beads.py",),
     ),
     (
@@ -305,8 +305,8 @@ MUTANTS = (
     ),
     (
         "a claim in our name that nothing here knows is another's",
-        'return ("", "") if again else ("host", f"{claim.actor}, and nothing here knows of it")',
-        'return "", ""',
+        'return ("", "", False) if again else ("host", f"{claim.actor}, and nothing here knows of it", False)',
+        'return "", "", False',
         ("test_beads.py",),
     ),
     (
@@ -323,8 +323,8 @@ MUTANTS = (
     ),
     (
         "what others did to an issue stands",
-        "        elif self._is_ours(issue, claim.actor):\n            marked",
-        "        elif issue is not None:\n            marked",
+        '        elif issue.assignee == claim.actor and issue.status != "open":\n',
+        "        elif issue is not None:\n",
         ("test_beads.py",),
     ),
     (
@@ -347,9 +347,27 @@ MUTANTS = (
     ),
     (
         "a database that is away is no reason for the file",
-        'if self.config.backend == "auto" and self.queue.backend == "local" and memory.backend',
-        "if False and memory.backend",
+        'return (had, "remembered; its database is away") if had in ("beads", "gastown") else found',
+        "return found",
         ("test_observe.py",),
+    ),
+    (
+        "a lost connection is no missing issue",
+        "        if found is None and not is_missing:\n",
+        "        if False:\n",
+        ("test_beads.py",),
+    ),
+    (
+        "a reset waits for the spawn of its issue",
+        "            if _is_being_spawned(station, memory, claim):\n",
+        "            if False:\n",
+        ("test_spawner.py",),
+    ),
+    (
+        "a claim made beside a file is made known first",
+        '    if not claim.shared and (is_held or claim.state == "handed-over"):',
+        "    if False:",
+        ("test_custody.py",),
     ),
     (
         "an open issue that is not ready gets no worker",

@@ -445,7 +445,7 @@ def test_second_one_in_the_foreground_is_busy(witness, rig, start):
 def test_bug_in_a_tick_is_survived_by_a_real_daemon(rig, tmp, witness):
     """It goes on looking, says so in the log with where it happened, and tells a person once."""
     text = Path(w.__file__).read_text()
-    place = "    memory = station.store.load().but(backend=station.queue.backend)\n    taken_up ="
+    place = "    taken_up = station.taken_up\n    if not taken_up:"
     assert text.count(place) == 1
     flag = rig.path / "bug"
     source = tmp / "witness.py"
