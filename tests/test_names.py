@@ -467,3 +467,16 @@ def test_stamp_of_a_file_from_anywhere_in_time_can_be_read_back(at):
 
 def test_zero_time_of_go_programs_is_read():
     assert w.parse_rfc3339("0001-01-01T00:00:00Z") == -62135596800.0
+
+
+@given(st.from_regex(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z\Z"))
+def test_own_stamps_are_read_as_all_others(text):
+    """Read without a pattern; the same with a space for the T goes the long way."""
+
+    def read(stamp):
+        try:
+            return w.parse_rfc3339(stamp)
+        except ValueError as error:
+            return str(error).partition(":")[0]
+
+    assert read(text) == read(text.replace("T", " "))
