@@ -3377,8 +3377,10 @@ def _find_orphans(draft: Draft) -> dict:
             ours = claim.state == "working" and claim.actor == seen.actor
         else:
             ours = not seen.whole and issue.status == "in_progress" and issue.assignee == seen.actor
-            claim = claim or Claim(issue=issue.id, actor=seen.actor, at=0.0, name=name_for_issue(issue.id))
-        if not ours or claim.name in there:
+        if not ours:
+            continue
+        claim = claim or Claim(issue=issue.id, actor=seen.actor, at=0.0, name=name_for_issue(issue.id))
+        if claim.name in there:
             continue
         session = session_for(draft.config.session_name, seen.rig, claim.name)
         # A worktree of another name may hold it: a second try, say, whose claim was lost.
