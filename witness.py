@@ -660,6 +660,8 @@ def parse_rfc3339(text: str) -> float:
     """
     if not text:
         return 0.0
+    if not isinstance(text, str):  # out of a file that anybody may have written
+        raise ValueError(f"no RFC 3339 stamp: {str(text)[:40]!r}")
     year, month, day, hour, minute, second, fraction, offset_s = _split_own(text) or _split_stamp(text)
     shifted = year - (month <= 2)
     era, year_of_era = divmod(shifted, 400)

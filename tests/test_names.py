@@ -480,3 +480,10 @@ def test_own_stamps_are_read_as_all_others(text):
             return str(error).partition(":")[0]
 
     assert read(text) == read(text.replace("T", " "))
+
+
+@pytest.mark.parametrize("stamp", [7, 7.5, True, ["2026"], {"at": 1}])
+def test_what_is_no_text_is_no_stamp(stamp):
+    """A PID file with a number for a stamp once ended `status` with a traceback."""
+    with pytest.raises(ValueError, match="no RFC 3339 stamp"):
+        w.parse_rfc3339(stamp)
