@@ -21,7 +21,7 @@ from pathlib import Path
 import hypothesis
 import hypothesis.configuration
 import pytest
-from tools import kit
+from tools import beads, kit
 from tools.kit import ENVIRONMENT, ROOT, Process, Result
 
 # What a child may need of the caller's environment; everything else is left outside.
@@ -430,6 +430,28 @@ def rig(repo, tmux):
     made = Rig(repo("demo").path, tmux)
     yield made
     made.stop_daemon()
+
+
+@pytest.fixture
+def server(tmp):
+    """Make an empty database of the stand-in for bd."""
+    return beads.Server(tmp / "server")
+
+
+@pytest.fixture
+def program(tmp, monkeypatch):
+    """Put the stand-in for bd in front of the PATH; program.use(version) makes it another one."""
+    found = beads.Bin(tmp / "bin")
+    monkeypatch.setenv("PATH", found.path())
+    return found
+
+
+@pytest.fixture
+def origin(repo):
+    """Make the repository that hosts clone, and that takes what their workers push."""
+    made = repo("origin", {"README": "first\n"})
+    made.git("config", "receive.denyCurrentBranch", "ignore")
+    return made
 
 
 @pytest.fixture

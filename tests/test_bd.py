@@ -6,7 +6,7 @@ import os
 import time
 
 import pytest
-from tools import beads, kit
+from tools import kit
 
 import witness as w
 
@@ -23,13 +23,6 @@ class Host(w.Host):
 
     def mono(self):
         return super().mono() + self.ahead_s
-
-
-@pytest.fixture
-def program(tmp, monkeypatch):
-    found = beads.Bin(tmp / "bin")
-    monkeypatch.setenv("PATH", found.path())
-    return found
 
 
 @pytest.fixture

@@ -46,18 +46,6 @@ class Host:
         return self.queue.claims.read()[issue].state
 
 
-@pytest.fixture
-def server(tmp):
-    return beads.Server(tmp / "server")
-
-
-@pytest.fixture
-def program(tmp, monkeypatch):
-    found = beads.Bin(tmp / "bin")
-    monkeypatch.setenv("PATH", found.path())
-    return found
-
-
 @pytest.fixture(params=VERSIONS)
 def version(request, program):
     program.use(request.param)

@@ -17,25 +17,6 @@ HOSTS, ISSUES = 4, 200
 
 
 @pytest.fixture
-def server(tmp):
-    return beads.Server(tmp / "server")
-
-
-@pytest.fixture
-def program(tmp, monkeypatch):
-    found = beads.Bin(tmp / "bin")
-    monkeypatch.setenv("PATH", found.path())
-    return found
-
-
-@pytest.fixture
-def origin(repo):
-    made = repo("origin", {"README": "first\n"})
-    made.git("config", "receive.denyCurrentBranch", "ignore")
-    return made
-
-
-@pytest.fixture
 def fleet(tmp, witness, server, program, origin, clones):
     """Make fleets: fleet(hosts, **settings)."""
 

@@ -41,13 +41,6 @@ def queue(tmp):
 
 
 @pytest.fixture
-def origin(repo):
-    made = repo("origin", {"README": "first\n"})
-    made.git("config", "receive.denyCurrentBranch", "ignore")
-    return made
-
-
-@pytest.fixture
 def host(clones, origin, queue):
     """Return a rig whose database is new."""
     rig = clones(origin.path, "h0")
