@@ -9,8 +9,7 @@ The house, bottom-up; a room uses only what stands above it (`./build.sh map` pr
 
   words       header · constants · errors · settings · names · model · memory · actions
   reading     formats · letters · issues · dialects · answers
-  judging     health · draft · alerts · ladder · retire · fate · spawn · custody · requests ·
-              decide
+  judging     health · draft · alerts · ladder · retire · fate · spawn · custody · requests · decide
   telling     report · explain · render · screen · units
   ----------  the line: above it nothing touches the outside, the clock or chance; below it nothing decides
   hands       children · host · processes · ground · store · git · tmux · tools · claims · queue · bd · beads ·
@@ -6766,8 +6765,9 @@ class BeadsQueue:
             claim = claim.but(shared=True)
         if closed and claim.owed != "claim":
             claim = claim.but(state="closed")  # so that a later reopening frees it
-        elif claim.owed == "claim" and not closed:
-            self._reclaim(claim, issue)
+        elif claim.owed == "claim":
+            if not closed:  # what is closed needs no claim
+                self._reclaim(claim, issue)
         elif issue.assignee == claim.actor and issue.status != "open":
             # A worker may have said blocked, say, of its own issue: it is still ours.
             marked = HANDED_OVER_LABEL in issue.labels

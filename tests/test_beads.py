@@ -630,6 +630,12 @@ def test_owed_claim_that_is_written_over_is_made_all_the_same(version, host, ser
     assert host.state("de-a") == {"hand_over": "handed-over", "finish": "closed"}[verb]
 
 
+def test_owed_claim_of_an_issue_that_was_deleted_is_owed_no_more(version, host, server):
+    """It once ended the tick with a traceback, and every one after it."""
+    assert host.queue.keep(host.claim("de-gone", "working")) == ""
+    assert (host.state("de-gone"), host.queue.claims.read()["de-gone"].owed) == ("working", "")
+
+
 def test_finish_that_closes_nothing_says_so(version, host, server):
     server.add("de-a", status="in_progress", assignee=OTHER)
     assert host.queue.finish(host.claim("de-a", "working", shared=True)) == f"it is in_progress with {OTHER}"
