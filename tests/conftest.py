@@ -23,6 +23,7 @@ import hypothesis.configuration
 import pytest
 from tools import beads, kit
 from tools.kit import ENVIRONMENT, ROOT, Process, Result
+from tools.town import Town
 
 # What a child may need of the caller's environment; everything else is left outside.
 KEPT = ("PATH", "LD_LIBRARY_PATH", "USER", "LOGNAME", "CI", "PYENV_ROOT")
@@ -471,6 +472,25 @@ def clones(tmp):
     for one in made:
         one.stop_daemon()
         one.tmux.kill()
+
+
+@pytest.fixture
+def town(tmp):
+    """Make Gas Towns around the stand-ins: town(pair="1.0.1", **options of stand_gt.py); all of it ends with the test.
+
+    Two towns older than 1.0.1 in one test share tmux's default socket, as they would share the user's.
+    """
+    if not shutil.which("tmux"):
+        pytest.skip("tmux is not installed")
+    made = []
+
+    def make(pair="1.0.1", **options) -> Town:
+        made.append(Town(tmp / f"g{len(made)}", Tmux(), pair, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
 
 
 @pytest.fixture(scope="session")
