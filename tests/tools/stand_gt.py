@@ -40,6 +40,7 @@ OPTIONS = {
     "stale_s": 180,  # a heartbeat of this age is taken for the end of the worker
     "formula": None,  # whether mol-polecat-work is found; None: as in a fresh town of the version
     "respawns": 3,  # 1.0.1: so often is one issue slung to the rig without --force
+    "scan_types": False,  # whether `patrol scan` types Enter and Down, Enter into every worker
     "convoy": None,  # whether a convoy can be made; None: as in a fresh town of the version
 }
 NAMES = {
@@ -1821,7 +1822,7 @@ class Program:
         """Start the session of a role of a rig."""
         rig = self.rig_word()
         self.say(f"Starting {role} for {rig}...")
-        if self.has_session(self.session(rig, role)):
+        if self.has_session(self.session(rig, role)) and not self.bury(self.session(rig, role)):
             self.say(f"⚠ {role.title()} is already running", f"  Use 'gt {role} attach' to connect")
             return
         self.start_session(rig, role, role)
@@ -1829,6 +1830,14 @@ class Program:
         if role == "witness":
             self.say("  Use 'gt witness attach' to connect")
         self.say(f"  Use 'gt {role} status' to check progress")
+
+    def bury(self, session: str) -> bool:
+        """End a session in which no model runs, as gt did before 0.7; it knows them by the pane's command."""
+        command = self.tmux("display-message", "-p", "-t", f"={session}:", "#{pane_current_command}").stdout.strip()
+        if self.modern or self.seed or re.fullmatch(r"node|claude|\d+\.\d+\.\d+", command):
+            return False
+        self.kill_session(session)
+        return True
 
     def stop_role(self, role: str) -> None:
         """End the session of a role of a rig."""
@@ -1990,9 +1999,9 @@ class Program:
             self.say(*(f"  🚚 {one['id']}: {one['title']} {one['status']}" for one in found))
 
     def do_patrol_scan(self) -> None:
-        """Type into every live worker, as a patrol does."""
+        """Look for workers in trouble; where a patrol takes them for stuck, it types into them."""
         rig = self.flags.get("--rig") or self.rig_word()
-        for name in self.polecats(rig):
+        for name in self.polecats(rig) if self.option["scan_types"] else ():
             self.tmux("send-keys", "-t", f"={self.session(rig, name)}:", "Enter")
             self.tmux("send-keys", "-t", f"={self.session(rig, name)}:", "Down", "Enter")
         count = {"checked": len(self.polecats(rig)), "found": 0}

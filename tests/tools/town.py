@@ -442,14 +442,16 @@ class Town:
             (self.path / "daemon/daemon.pid").unlink(missing_ok=True)
 
     def daemon_round(self, seats: bool = True) -> list[str]:
-        """Do what gt's daemon does every 30 s: start a dead witness, feed open convoys; return what it has slung.
+        """Do what gt's daemon does every 30 s: see to the seats, feed open convoys; return what it has slung.
 
-        Only since gt 0.8 it slings: issues of open convoys that nobody has, or whose holder has no session.
+        Only since gt 0.8 it slings: issues of open convoys that nobody has, or whose holder has no session. Before, its
+        seats are started anew unless a model runs in them; since, only where there is no session.
         """
         own = {"GT_STAND_IN_DAEMON": "1"}
         running = self.sessions()
-        if seats and self.session("witness") not in running:
-            self.gt("witness", "start", "demo", env=own)
+        for seat in ("witness", "refinery") if seats else ():
+            if not self.modern or self.session(seat) not in running:
+                self.gt(seat, "start", "demo", env=own)
         slung = []
         for issue in self.convoys().values() if self.modern else ():
             one = self.server.read().get(issue)
