@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import marshal
 import os
 import re
 import subprocess
@@ -27,6 +29,18 @@ with open("daemon.pid.new", "w") as file:
 os.rename("daemon.pid.new", "daemon.pid")
 time.sleep(600)
 """
+LAUNCHER = """\
+import marshal, os, sys
+with open(os.path.realpath(sys.argv[0]) + ".code", "rb") as file:
+    exec(marshal.load(file))
+"""
+"""It is called hundreds of times, and compiling it takes longer than most of its calls."""
+
+
+@functools.cache
+def compiled() -> bytes:
+    """Return the stand-in as this interpreter runs it."""
+    return marshal.dumps(compile(STAND_IN.read_text(encoding="utf-8"), str(STAND_IN), "exec"))
 
 
 def git(*argv, cwd, check: bool = True) -> str:
@@ -45,15 +59,18 @@ def git(*argv, cwd, check: bool = True) -> str:
 
 
 class Town:
-    """A town of one version, its rig, its databases, its tmux server and what was called in it."""
+    """A town of one version, its rig, its databases, its tmux server and what was called in it.
 
-    def __init__(self, folder: Path, tmux, pair: str = "1.0.1", **options) -> None:
+    A town beside another is another host's: the issues of its rig and the origin are those of the other.
+    """
+
+    def __init__(self, folder: Path, tmux, pair: str = "1.0.1", beside: Town | None = None, **options) -> None:
         self.version = pair
         self.modern = pair == "1.0.1"
         self.folder = folder
         self.path = folder / "town"
         self.rig = self.path / "demo"
-        self.origin = folder / "origin.git"
+        self.origin = beside.origin if beside else folder / "origin.git"
         self.children: list[subprocess.Popen] = []
         self.daemon: subprocess.Popen | None = None
         self.path.mkdir(parents=True)
@@ -61,7 +78,7 @@ class Town:
         self.tmux = tmux
         self.tmux.socket = self.socket
         self.town_server = beads.Server(folder / "town-db")
-        self.server = beads.Server(folder / "rig-db")
+        self.server = beside.server if beside else beads.Server(folder / "rig-db")
         self._install_gt()
         self._found_town()
         self._found_rig()
@@ -78,10 +95,10 @@ class Town:
         return f"{name}-{hashlib.sha256(os.path.realpath(self.path).encode()).hexdigest()[:6]}"
 
     def _install_gt(self) -> None:
-        interpreter = os.path.realpath(sys.executable)
         program = self.bin.folder / "gt"
-        program.write_text(f"#!{interpreter} -IS\n{STAND_IN.read_text(encoding='utf-8')}", encoding="utf-8")
+        program.write_text(f"#!{os.path.realpath(sys.executable)} -IS\n{LAUNCHER}", encoding="utf-8")
         program.chmod(0o755)
+        (self.bin.folder / "gt.code").write_bytes(compiled())
         self._put(self.bin.folder / "gt.json", {"version": self.version})
         for name in ("heard", "parts"):
             (self.bin.folder / name).mkdir()
@@ -119,12 +136,13 @@ class Town:
             (self.path / name).mkdir()
 
     def _found_rig(self) -> None:
-        seed = self.folder / "seed"
-        git("init", "--quiet", seed, cwd=self.folder)
-        (seed / "README.md").write_text("demo\n", encoding="utf-8")
-        git("add", "--all", cwd=seed)
-        git("commit", "--quiet", "--message", "first", cwd=seed)
-        git("clone", "--quiet", "--bare", seed, self.origin, cwd=self.folder)
+        if not self.origin.exists():
+            first = self.folder / "first"
+            git("init", "--quiet", first, cwd=self.folder)
+            (first / "README.md").write_text("demo\n", encoding="utf-8")
+            git("add", "--all", cwd=first)
+            git("commit", "--quiet", "--message", "first", cwd=first)
+            git("clone", "--quiet", "--bare", first, self.origin, cwd=self.folder)
         url = f"file://{self.origin}"
         self._put(
             self.rig / "config.json",
