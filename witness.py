@@ -9,12 +9,13 @@ The house, bottom-up; a room uses only what stands above it (`./build.sh map` pr
 
   words       header · constants · errors · settings · names · model · memory · actions
   reading     formats · letters · issues · dialects · answers
-  judging     health · draft · alerts · ladder · retire · fate · spawn · custody · requests · decide
+  judging     health · draft · alerts · ladder · retire · fate · patrol · slung · spawn · custody · requests · decide
   telling     report · explain · render · screen · units
   ----------  the line: above it nothing touches the outside, the clock or chance; below it nothing decides
-  hands       children · host · processes · ground · store · git · tmux · tools · claims · queue · bd · beads ·
-              mailbox · quiesce · contents · inspect · rescue · removal · trash · retirement · recover · spawner
-  running     observe · typing · perform · loop · rehearsal · daemon · desk
+  hands       children · host · processes · ground · store · git · tmux · tools · claims · queue · programs · town ·
+              beads · hooks · mailbox · post · quiesce · contents · inspect · rescue · removal · trash · retirement ·
+              recover · spawner
+  running     observe · typing · sling · upkeep · perform · loop · rehearsal · daemon · desk
   front door  worker · person · service · look · doctor · commands · cli
 
 The loop (rooms `loop` and `decide`):
@@ -115,6 +116,8 @@ STORM_WORKERS = 3
 NAMES_TOLD = 8  # of the workers in a storm
 MERGED_CHECK_S = 600  # handed-over work is looked for on the default branch this often
 SWEEP_S = 600  # kept folders are aged this often
+BEAT_S = 120  # between two heartbeats; gt takes a session for asleep after 180 s
+PATROL_S = 300  # between two rounds through the town: what the model in the witness's seat looked after
 LONG_ACTION_TIMEOUTS = 30  # tool time-outs that one action may take, a retirement say, before it counts as hanging
 FOLLOW_UPS = 12  # rounds run at once because an action's outcome asks for the next; then the normal wait
 AGENTS_KEPT = 8  # foreground commands remembered per instance
@@ -159,6 +162,7 @@ EVENTS = {
     "paused": "a person said stop acting",
     "resumed": "a person said go on",
     "held": "a person said leave this worker alone",
+    "kept": "the work of a worktree that has no worker was kept under a ref, or could not be",
 }
 
 # Foreground commands that read typed words as their own commands: nothing is ever typed there.
@@ -298,6 +302,7 @@ SETTINGS = (
         "argv that runs in a new worker's session; {rig} {name} {issue} {title} "
         "{worktree} are replaced; without it nothing is spawned",
     ),
+    Setting("sling_args", "words", (), "in a Gas Town: more words for `gt sling`, --hook-raw-bead say"),
     Setting("epic_id", "text", "", "spawn only children of this epic, at any depth"),
     Setting("issue_prefix", "text", "", "spawn only issues whose id begins so"),
     Setting("labels", "words", (), "spawn only issues that carry all these labels"),
@@ -341,7 +346,11 @@ SETTINGS = (
     Setting("tmux_socket", "text", "", "tmux -L socket name (default: tmux's own)"),
     Setting("session_name", "text", "gt-{rig}-{name}", "session of a worker"),
     Setting(
-        "backend", "choice", "auto", "where issues, mail and workers come from", choices=("auto", "local", "beads")
+        "backend",
+        "choice",
+        "auto",
+        "where issues, mail and workers come from",
+        choices=("auto", "local", "beads", "gastown"),
     ),
     _seconds("tool_timeout", 20, "an outside tool that takes longer is ended"),
     Setting("as_root", "flag", False, "let root watch a rig that belongs to someone else"),
@@ -549,6 +558,19 @@ def free_name(wanted: str, taken) -> str:
 def session_for(template: str, rig: str, name: str) -> str:
     """Return the session's name as tmux keeps it: tmux itself replaces `.` and `:` by `_`."""
     return template.replace("{rig}", rig).replace("{name}", name).replace(".", "_").replace(":", "_")
+
+
+SLING_LABEL = "witness:"  # begins the label that a bead carries while it is given to a worker
+
+
+def read_sling_label(label: str) -> tuple:
+    """Return (the id of the Witness that gives the bead to a worker, since when), ("", 0.0) of any other label.
+
+    >>> read_sling_label("witness:h1-0123:951782400")
+    ('h1-0123', 951782400.0)
+    """
+    match = re.fullmatch(SLING_LABEL + r"([\w.-]+):(\d{1,12})", label, re.ASCII)
+    return (match.group(1), float(match.group(2))) if match else ("", 0.0)
 
 
 def clean_line(text: str, limit: int = 200) -> str:
@@ -867,6 +889,20 @@ class Claim(Value):
     shared: bool = False  # a shared queue knows of it; one that was made beside a file does not
 
 
+class Town(Value):
+    """Where the rig stands in a Gas Town, and what `gt` does there meanwhile."""
+
+    path: str
+    version: str  # of gt
+    session: str  # template of a worker's session, as of session_name
+    refinery: str  # its session
+    socket: str = ""  # of the town's tmux server; "": tmux's own
+    typed: bool = False  # the news of a finished worker reaches the refinery without us
+    reuses: bool = False  # a sling resets idle worktrees and ends sessions that have sent no heartbeat
+    left: str = ""  # why gt alone gives issues to workers
+    convoys: dict = {}  # by issue: the open convoy out of which gt's daemon gives it to a worker
+
+
 class SpawnSight(Value):
     """The recorded spawn child as this tick sees it."""
 
@@ -881,6 +917,7 @@ class SpawnSight(Value):
     branch: str = ""
     commit: str = ""  # where the branch was started
     birth: tuple = ()
+    before: tuple = ()  # worktrees that were there when a sling began
 
 
 class Load(Value):
@@ -941,6 +978,7 @@ class Observation(Value):
     resumed_at: float = 0.0
     actor: str = ""
     command: str = "witness"  # how others call us
+    town: Town | None = None  # None: the rig stands in none
 
 
 # ====================================================================================================
@@ -971,6 +1009,7 @@ class Track(Value):
     restarts: tuple = ()  # RFC 3339 times of restarts within the last hour
     screen: str = ""  # last line at the latest second look
     screen_at: float = 0.0
+    kept: str = ""  # in which state its work was kept last, see `mark_of`; "": not since its worker went
 
 
 class Request(Value):
@@ -1101,6 +1140,9 @@ class Memory(Value):
     missed: tuple = ()  # issues in progress whose worker was gone when they were last looked at
     backend: str = ""  # the queue this rig had last; a database that is away is no reason for another
     swept_at: float = 0.0
+    handled: tuple = ()  # mails that were dealt with and are in the inbox still: archiving them may have failed
+    beat_at: float = 0.0  # last heartbeats for the workers of a town
+    patrolled_at: float = 0.0  # last round through the town
     exceptions: int = 0
     day: str = ""  # the local day that the today_… figures belong to
 
@@ -1334,7 +1376,7 @@ class StartSpawn(Action):
     """Claim an issue and start the spawn child for it."""
 
     issue: Issue
-    name: str
+    name: str  # "" in a town: gt names the worker
 
 
 class EndSpawn(Action):
@@ -1367,6 +1409,26 @@ class SweepTrash(Action):
     """Delete kept folders of retired workers that are old enough."""
 
 
+class KeepWork(Action):
+    """Keep what a worktree without a worker holds, under a ref."""
+
+    mark: str  # the state in which it is kept, see `mark_of`
+
+
+class SendHeartbeats(Action):
+    """Tell gt that these sessions live; whoever is silent for 3 min is ended by its next sling."""
+
+    sessions: tuple
+
+
+class Patrol(Action):
+    """Look at refinery, mayor and deacon, and let bd ring the timers of its gates."""
+
+
+class StartSession(Action):
+    """Let gt start the session of one who is no worker."""
+
+
 def describe(action: Action) -> str:
     """Say in one line what an action does, for the log and for --dry-run."""
     words = {
@@ -1382,6 +1444,10 @@ def describe(action: Action) -> str:
         SettleClaim: "bring queue and claim together for",
         CheckMerged: "look whether it is merged:",
         SweepTrash: "sweep",
+        KeepWork: "keep the work of",
+        SendHeartbeats: "send heartbeats for",
+        Patrol: "look after",
+        StartSession: "start the session of",
     }[type(action)]
     return clean_line(f"{words} {action.subject}" + (f" ({action.why})" if action.why else ""))
 
@@ -1570,24 +1636,34 @@ def parse_status(data: bytes):
 # What a subject asks for. The first row that fits decides; what no row knows needs a mind and is forwarded.
 #   shutdown  a request; the name from the group, or from the body's `Polecat:` line
 #   done      the worker says it has finished: look now; a request only with retire_on_done
+#   failed    the refinery could not merge a worker's branch: the worker and a mind must know
+#   kill      the deacon asks for force, which is never used: a person is told
 #   note      news for the log
 SUBJECTS = (
     ("shutdown", r"LIFECYCLE: polecat requesting shutdown"),
     ("shutdown", r"LIFECYCLE: polecat-(?P<name>\S+) requesting shutdown"),
     ("shutdown", r"LIFECYCLE: ?Shutdown (?P<name>\S+)"),
     ("done", r"POLECAT_DONE (?P<name>\S+).*"),
+    ("failed", r"MERGE_FAILED (?P<name>\S+).*"),
+    ("kill", r"FORCE_KILL: ?unresponsive.*"),
     ("note", r"(?:CRASHED_POLECAT|RESTART_POLECAT|GUPP_VIOLATION|ORPHANED_WORK|ZOMBIE_DETECTED|SPAWN):.*"),
     ("note", r"Dependency resolved:.*|POLECAT_STARTED.*|MERGED .*|🤝 ?HANDOFF.*"),
 )
 BODY_NAME = r"(?m)^[ \t]*Polecat:[ \t]*(?P<name>[^\s]*)[ \t]*$"
+# `gt sling --force` asks for the end of whoever had the bead before; only the bead itself tells whether that is so.
+SLINGER = "gt-sling"
+BODY_BEAD = r"(?m)^Bead:[ \t]*(\S+)[ \t]*$"
 
 
 class Ask(Value):
     """What one mail wants."""
 
-    kind: str  # shutdown, done, note, mind, or bad (a request whose name or sender cannot be believed)
+    # shutdown, done, failed, kill, note, mind, reassigned (a bead is said to be another's now), or bad (a request whose
+    # name or sender cannot be believed)
+    kind: str
     name: str = ""
     reason: str = ""
+    bead: str = ""  # of reassigned
 
 
 def _split_plain(data: bytes) -> tuple | None:
@@ -1646,13 +1722,18 @@ def _mark_controls(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]", "\ufffd", text)
 
 
-def parse_mail(mail_id: str, data: bytes, at: float) -> Mail:
-    """Read one message; what is no message becomes one without a subject, which needs a mind."""
-    sender, subject, text = _split_plain(data) or _split_any(data)
+def make_mail(mail_id: str, sender: str, subject: str, text: str, at: float) -> Mail:
+    """Return a message of any mail system, cleaned; what would make another name of a name is marked, not dropped."""
     sender, subject = (clean_line(_mark_controls(one), 300) for one in (sender, subject))
     sender = re.sub(r".*<([^<>]*)>$", r"\1", sender)
     text = re.sub(r"(?m)^[ \t]*Polecat:.*$", lambda match: _mark_controls(match.group()), text)
     return Mail(id=mail_id, sender=sender, subject=subject, body=clean_text(text, 8000), at=at)
+
+
+def parse_mail(mail_id: str, data: bytes, at: float) -> Mail:
+    """Read one message; what is no message becomes one without a subject, which needs a mind."""
+    sender, subject, text = _split_plain(data) or _split_any(data)
+    return make_mail(mail_id, sender, subject, text, at)
 
 
 def _write_header(text: str) -> str:
@@ -1688,9 +1769,14 @@ def read_ask(mail: Mail, rig: str, trusted) -> Ask:
     """Say what a mail wants, and of whom; a name is never guessed and a foreign sender never believed."""
     fits = ((kind, re.fullmatch(pattern, mail.subject.strip())) for kind, pattern in SUBJECTS)
     kind, match = next(((kind, match) for kind, match in fits if match), ("mind", None))
-    if kind in ("mind", "note"):
+    if kind in ("mind", "note", "kill"):
         return Ask(kind=kind)
     name = match.groupdict().get("name") or ""
+    if kind == "failed":
+        return Ask(kind=kind, name=name if is_polecat_name(name) else "")
+    beads = re.findall(BODY_BEAD, mail.body) if mail.sender == SLINGER else ()
+    if kind == "shutdown" and len(beads) == 1 and is_issue_id(beads[0]) and is_polecat_name(name):
+        return Ask(kind="reassigned", name=name, bead=beads[0])
     named = {found.group("name") for found in re.finditer(BODY_NAME, mail.body)}
     if len(named | ({name} if name else set())) != 1:
         return Ask(kind="bad", reason="it names no polecat" if not (named or name) else "it names several polecats")
@@ -1757,6 +1843,13 @@ def resolved_letter(matter: Escalation, why: str) -> tuple:
     """Return subject and body that close an escalation."""
     subject = f"RESOLVED: {('Polecat ' + matter.name + ' ' if matter.name else '') + matter.cause}"
     return subject, f"{matter.summary}\n\nResolved: {why}\n"
+
+
+def merge_letter(rig: str, name: str, mail: Mail) -> tuple:
+    """Return subject and body that tell the refinery of a branch to merge, as gt's own witness wrote them."""
+    given = dict(re.findall(r"(?m)^(Branch|Issue|MR):[ \t]*(\S+)[ \t]*$", mail.body))
+    lines = [f"{key}: {clean_line(value, 200)}" for key, value in given.items()]
+    return f"MERGE_READY {name}", "\n".join([*lines, f"Polecat: {name}", f"Rig: {rig}", ""])
 
 
 def forwarded_letter(mail: Mail) -> tuple:
@@ -1945,7 +2038,7 @@ def close_issue_text(text: str, issue_id: str, at: float, reason: str) -> str:
 
 
 # ====================================================================================================
-# room: dialects — what each version of `bd` takes and promises: one row where something differs
+# room: dialects — what each version of `bd` and `gt` takes and promises: one row where something differs
 # ====================================================================================================
 #
 # Facts from exchanges with the real programs (tests/data/recorded) and, between those, from their sources.
@@ -1995,17 +2088,9 @@ BD_DIALECTS = tuple(
 )
 
 
-def choose_dialect(version: tuple) -> tuple:
-    """Return (row, what is to be said of it): the newest row that the version has reached."""
-    fitting = [row for row in BD_DIALECTS if row.since <= version]
-    text = ".".join(str(part) for part in version)
-    if not fitting:
-        oldest = ".".join(str(part) for part in BD_DIALECTS[0].since)
-        return BD_DIALECTS[0], f"bd {text} is older than any that was tried; it is spoken to as {oldest}"
-    if version > NEWEST_BD:
-        newest = ".".join(str(part) for part in NEWEST_BD)
-        return fitting[-1], f"bd {text} is newer than any that was tried; it is spoken to as {newest}"
-    return fitting[-1], ""
+def join_version(version: tuple) -> str:
+    """Write a version as its program does."""
+    return ".".join(str(part) for part in version)
 
 
 def ready_argv(dialect: BdDialect, epic: str = "") -> tuple:
@@ -2040,9 +2125,19 @@ def release_argv(issue: str, marked: bool) -> tuple:
     return ("bd", "update", issue, "--status", "open", "--assignee", "", *unmark, "--json")
 
 
-def mark_argv(issue: str) -> tuple:
-    """Mark an issue whose work waits to be merged."""
-    return ("bd", "update", issue, "--add-label", HANDED_OVER_LABEL, "--json")
+def hold_argv(issue: str, holder: str) -> tuple:
+    """Hold an issue that is ours under a name, whoever had it on the hook."""
+    return ("bd", "update", issue, "--status", "in_progress", "--assignee", holder, "--json")
+
+
+def note_argv(issue: str, text: str) -> tuple:
+    """Write a comment below an issue."""
+    return ("bd", "comments", "add", issue, text)
+
+
+def label_argv(issue: str, label: str, there: bool) -> tuple:
+    """Put a label on an issue, or take it off."""
+    return ("bd", "update", issue, "--add-label" if there else "--remove-label", label, "--json")
 
 
 def close_argv(issue: str, reason: str) -> tuple:
@@ -2050,8 +2145,156 @@ def close_argv(issue: str, reason: str) -> tuple:
     return ("bd", "close", issue, "--reason", reason, "--json")
 
 
+# ---- gt ---------------------------------------------------------------------------------------------
+
+NEWEST_GT = (1, 0, 1)
+# Where the town's database server is; of all that begins with GT_ only this reaches gt.
+GT_KEPT_PREFIXES = ("GT_DOLT_", *BD_KEPT_PREFIXES)
+
+
+class GtDialect(Value):
+    """One row: what `gt` can do and does from a version on."""
+
+    since: tuple
+    can: frozenset  # words of GT_WORDS
+    provisioned: tuple  # what it puts into a worktree: (file, what it must be to be gt's own, see PROVISIONED)
+
+
+GT_WORDS = {
+    "native": "mail, `sling` and `nuke` are its own; before that bd keeps the mail and `gt spawn` makes workers",
+    "raw": "`sling` knows `--hook-raw-bead`",
+    "feeds": "its daemon gives issues of open convoys to workers; `gt refinery ready` lists what waits to be merged",
+    "prefixed": "sessions begin with the rig's prefix instead of `gt-RIG`; `gt deacon status` knows `--json`",
+    "typed": "`gt done` types its news into the witness's pane, and the refinery hears of it without us",
+    "reuses": "`sling` resets idle worktrees and ends sessions that have sent no heartbeat for 3 minutes",
+    "beats": "`gt heartbeat` sends one",
+    "hashed": "tmux runs on a socket of the town's own; `gt mayor status` knows `--running`",
+    "seat": "any command may sit in the witness's seat",
+}
+# Files of gt's own in a worktree, each with what it must be, or it is somebody's work: "any", "lines …" (no others),
+# "holds …" (this text), "same …" (as that file of the rig).
+PROVISIONED = (
+    (".beads/redirect", "any"),
+    (".runtime/session_id", "any"),
+    (".runtime/agent.lock", "any"),
+    (".runtime/agent.lock.flock", "any"),
+)
+PROVISIONED_0_2 = (*PROVISIONED, ("AGENTS.md", "same mayor/rig/AGENTS.md"))
+PROVISIONED_0_5 = (*PROVISIONED_0_2, (".gitignore", "lines .runtime/ .claude/ .beads/ .logs/"))
+PROVISIONED_1_0 = (
+    *PROVISIONED,
+    ("CLAUDE.md", "holds IDLE POLECAT HERESY"),
+    ("CLAUDE.local.md", "holds IDLE POLECAT HERESY"),
+    (".claude/commands/done.md", "any"),
+    (".claude/commands/handoff.md", "any"),
+    (".claude/commands/review.md", "any"),
+)
+
+
+def _grow(rows) -> tuple:
+    """Return the rows of a table in which each names only what is new in it."""
+    grown, can = [], frozenset()
+    for since, news, provisioned in rows:
+        can = can | frozenset(news.split())
+        grown.append(GtDialect(since=since, can=can, provisioned=provisioned))
+    return tuple(grown)
+
+
+GT_DIALECTS = _grow(
+    (
+        ((0, 0, 1), "", ()),
+        ((0, 1, 1), "native", PROVISIONED_0_2),
+        ((0, 5, 0), "raw", PROVISIONED_0_5),
+        ((0, 6, 0), "feeds", PROVISIONED_0_5),
+        ((0, 7, 0), "prefixed", PROVISIONED_0_5),
+        ((0, 9, 0), "typed reuses", PROVISIONED_0_5),
+        ((0, 10, 0), "beats", PROVISIONED_0_5),
+        ((0, 13, 0), "hashed", PROVISIONED_1_0),
+        ((1, 0, 0), "seat", PROVISIONED_1_0),
+    )
+)
+DIALECTS = {"bd": (BD_DIALECTS, NEWEST_BD), "gt": (GT_DIALECTS, NEWEST_GT)}
+
+def choose_dialect(tool: str, version: tuple) -> tuple:
+    """Return (row, what is to be said of it): the newest row of bd or gt that the version has reached."""
+    rows, newest = DIALECTS[tool]
+    fitting = [row for row in rows if row.since <= version]
+    told = f"{tool} {join_version(version)} is {'newer' if fitting else 'older'} than any that was tried; "
+    if not fitting:
+        return rows[0], f"{told}it is spoken to as {join_version(rows[0].since)}"
+    return fitting[-1], f"{told}it is spoken to as {join_version(newest)}" if version > newest else ""
+
+
+# Pairs that are known not to work: (gt from, gt before, bd from, bd before, why).
+BAD_PAIRS = (
+    ((0, 0, 1), (0, 1, 1), (0, 0, 0), (0, 30, 7), "its mail needs `bd mail` with --priority"),
+    ((0, 0, 1), (0, 1, 1), (0, 32, 0), (99,), "bd has no mail of its own since 0.32"),
+    ((0, 2, 6), (0, 8, 0), (0, 0, 0), (0, 44, 0), "this gt refuses every command with a bd before 0.44"),
+    ((0, 2, 6), (0, 5, 0), (0, 49, 0), (0, 50, 0), "this gt files mail under a type that bd has no more since 0.49"),
+    ((0, 1, 1), (0, 6, 0), (0, 50, 0), (99,), "this gt calls bd with --no-daemon, which is gone since 0.50"),
+    ((0, 10, 0), (1, 0, 0), (0, 0, 0), (0, 57, 0), "this gt needs bd 0.57"),
+    ((1, 0, 0), (1, 0, 2), (1, 0, 4), (99,), "no new town can be made, and one that was answers `schema skew check`"),
+)
+
+
+def find_bad_pair(gt: tuple, bd: tuple) -> str:
+    """Return why these two are known not to work together, "" where nothing is known against them."""
+    for gt_from, gt_before, bd_from, bd_before, why in BAD_PAIRS:
+        if gt_from <= gt < gt_before and bd_from <= bd < bd_before:
+            return f"gt {join_version(gt)} with bd {join_version(bd)}: {why}"
+    return ""
+
+
+def inbox_argv(dialect: GtDialect, address: str) -> tuple:
+    """Ask for the mails of an address, given outright: what gt finds out by itself was another's inbox."""
+    tool = "gt" if "native" in dialect.can else "bd"
+    return (tool, "mail", "inbox", "--identity", address, "--json")
+
+
+def send_argv(dialect: GtDialect, sender: str, to: str, subject: str, body: str) -> tuple:
+    """Send a mail; gt takes the sender from its environment."""
+    words = ("mail", "send", to, "-s", subject, "-m", body)
+    return ("gt", *words) if "native" in dialect.can else ("bd", *words, "--identity", sender)
+
+
+def archive_argv(dialect: GtDialect, mails) -> tuple:
+    """Take mails out of the inbox for good; `gt mail ack` would only mark them as read."""
+    return ("gt", "mail", "archive", *mails) if "native" in dialect.can else ("bd", "mail", "ack", *mails, "--json")
+
+
+def sling_argv(dialect: GtDialect, rig: str, issue: str, name: str, words) -> tuple:
+    """Give an issue a worker: a new one, or the one named; words: sling_args."""
+    target = f"{rig}/polecats/{name}" if name else rig
+    if "native" in dialect.can:
+        return ("gt", "sling", issue, target, "--no-convoy", *words)
+    if name:
+        return ("gt", "spawn", f"{rig}/{name}", "--issue", issue)
+    return ("gt", "spawn", "--rig", rig, "--issue", issue, "--create")
+
+
+def start_argv(rig: str, name: str) -> tuple:
+    """Start the session of a worker without touching what it works on, or of the refinery, which is no worker."""
+    return ("gt", "refinery", "start", rig) if name == "refinery" else ("gt", "session", "start", f"{rig}/{name}")
+
+
+def merges_argv(dialect: GtDialect, rig: str) -> tuple:
+    """Ask for what waits to be merged."""
+    words = ("refinery", "ready", rig, "--all") if "feeds" in dialect.can else ("mq", "list", rig)
+    return ("gt", *words, "--json")
+
+
+CONVOYS_ARGV = ("bd", "list", "--type=convoy", "--status=open", "--json", "--limit", "0")
+GATES_ARGV = ("bd", "gate", "check", "--type=timer", "--escalate")
+GATES_SINCE = (0, 44, 0)  # of bd
+
+
+def nuke_argv(rig: str, name: str) -> tuple:
+    """Put gt's own records of a worker right; only of one of whom nothing but an empty folder is left."""
+    return ("gt", "polecat", "nuke", "--force", f"{rig}/{name}")
+
+
 # ====================================================================================================
-# room: answers — what `bd` printed, into what it means; never "nothing" out of an error
+# room: answers — what `bd` and `gt` printed, into what it means; never "nothing" out of an error
 # ====================================================================================================
 
 # An answer that is neither: the issues it lists, or UNKNOWN.
@@ -2166,10 +2409,175 @@ def decode_children(ran) -> tuple | None:
 
 
 def decode_version(ran) -> tuple | None:
-    """Return the version that `bd version` prints, with or without --json, as numbers; None where it prints none."""
-    said = r"(?m)^(?:bd version |\s*\"version\": \")(\d{1,5})\.(\d{1,5})\.(\d{1,5})\b"
+    """Return the version that `bd version` or `gt version` prints as numbers; None where it prints none."""
+    said = r"(?m)^(?:(?:bd|gt) version |Version: +|\s*\"version\": \")(\d{1,5})\.(\d{1,5})\.(\d{1,5})\b"
     match = re.search(said, ran.text()) if ran.ok else None
     return tuple(int(part) for part in match.groups()) if match else None
+
+
+# ---- gt ---------------------------------------------------------------------------------------------
+
+DONE = "done"
+SAYS_WORKER = (
+    r"(?m)^(?:Allocated polecat(?: name)?|Created polecat|Reusing idle polecat): (\S+)$",
+    r"(?m)^. Bead \S+ is already hooked to \S+/polecats/([^/\s,]+), no-op$",
+)
+# What does not exist: a bead, a worker, a message, a session.
+SAYS_GONE = r"bead '[^']+' not found|polecat '[^']+' not found|session \"[^\"]+\" not found|can't find pane"
+SAYS_WILL_NOT = r"already hooked to|already in_progress|have active work|no available polecats|unknown recipient"
+SAYS_NO_FORMULA = r"parsing formula: read (\S+): open"
+# Of each mail, by name; one that is closed or gone is as good as archived.
+SAYS_NOT_ARCHIVED = r"(?m)^\s*Error: ([\w.-]+): (.*)$"
+SAYS_ARCHIVED_BEFORE = r"message not found|no issue found matching|already acknowledged|: not found$"
+
+
+def decode_convoys(ran) -> dict | None:
+    """Return {issue: the open convoy that tracks it}, None where that cannot be known."""
+    try:
+        data = _read_json(ran.text()) if ran.ok else False
+    except (ValueError, RecursionError):
+        return None
+    if data is not None and not isinstance(data, list):
+        return None
+    found = {}
+    for item in data or ():
+        links = item.get("dependencies", []) if isinstance(item, dict) else None
+        if not isinstance(links, list) or not isinstance(item.get("id"), str):
+            return None
+        # The convoy that a sling makes says in words what it tracks; others list it.
+        tracked = re.findall(r"\btracking (\S+)", str(item.get("description") or ""))
+        for link in links:
+            if isinstance(link, dict) and link.get("type") == "tracks":
+                tracked.append(str(link.get("depends_on_id")).rpartition(":")[2])
+        found.update((one, clean_line(item["id"], 60)) for one in tracked if is_issue_id(one))
+    return found
+
+
+def decode_merges(ran) -> int | None:
+    """Return how many merge requests wait, None where that cannot be known."""
+    try:
+        data = _read_json(ran.text()) if ran.ok else False
+    except (ValueError, RecursionError):
+        return None
+    return len(data) if isinstance(data, list) else 0 if data is None else None
+
+
+def decode_deacon(ran) -> str | None:
+    """Return what is wrong with the deacon, "" if nothing is, None where that cannot be known."""
+    try:
+        data = _read_json(ran.text()) if ran.ok else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(data, dict) or not isinstance(data.get("running"), bool):
+        return None
+    beat = data.get("heartbeat")
+    if not data["running"]:
+        return "" if data.get("paused") is True else "it has no session"
+    # It may rightly sleep for 15 min; gt itself calls it very stale after 20.
+    silent = isinstance(beat, dict) and beat.get("very_stale") is True
+    return "it has sent no heartbeat for 20 minutes" if silent else ""
+
+
+class GtAnswer(Value):
+    """What a call of `gt` that does something came to."""
+
+    kind: str  # DONE, MISSING, REFUSED or UNKNOWN
+    worker: str = ""  # whom it names as the one that gets, or has, the issue
+    reason: str = ""  # what it complained of
+
+
+class Inbox(Value):
+    """What a call for the mails of an address means."""
+
+    kind: str  # "mails" or UNKNOWN
+    mails: tuple = ()  # oldest first
+    bad: tuple = ()  # what of it could not be read, in words
+    reason: str = ""
+
+
+def decode_gt(ran) -> GtAnswer:
+    """Return what came of a call that does something; only what it left behind tells for certain."""
+    everything = (ran.out + b"\n" + ran.err).decode("utf-8", "replace")
+    said = find_complaint(ran)
+    names = [name for pattern in SAYS_WORKER for name in re.findall(pattern, everything)]
+    worker = next((name for name in names if is_polecat_name(name)), "")
+    if ran.ok:
+        return GtAnswer(kind=DONE, worker=worker)
+    formula = re.search(SAYS_NO_FORMULA, everything)
+    if formula is not None:
+        said = f"formula {clean_line(formula.group(1), 60)} is missing"
+        said += "; `witness config set sling_args '[\"--hook-raw-bead\"]'` slings without it"
+    kind = MISSING if re.search(SAYS_GONE, everything) else UNKNOWN
+    kind = REFUSED if re.search(SAYS_WILL_NOT, everything) else kind
+    if ran.failure:
+        kind = UNKNOWN
+    return GtAnswer(kind=kind, worker=worker, reason=said or f"exit {ran.status} without a word")
+
+
+def _read_mail(item) -> Mail:
+    """Read one mail of `gt mail`, or one issue of `bd mail`, which calls its parts otherwise.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(item, dict) or not isinstance(item.get("id"), str) or not is_issue_id(item["id"]):
+        raise ValueError("no mail")
+    keys = (("from", "sender"), ("subject", "title"), ("body", "description"), ("timestamp", "created_at"))
+    parts = [next((item[key] for key in pair if item.get(key) is not None), "") for pair in keys]
+    if not all(isinstance(part, str) for part in parts):
+        raise ValueError("a part of it is no text")
+    sender, subject, body, stamp = parts
+    at = parse_rfc3339(stamp)
+    if not at:  # a request without a time would be older than every worker
+        raise ValueError("it has no time")
+    return make_mail(item["id"], sender, subject, body, at)
+
+
+def decode_inbox(ran) -> Inbox:
+    """Return the mails that an inbox lists; an empty one is `null` or `[]`, never a call that failed."""
+    said, data = find_complaint(ran), False
+    if not ran.failure and ran.status == 0:
+        try:
+            data = _read_json(ran.text())
+        except (ValueError, RecursionError) as error:
+            said = said or clean_line(str(error), 80)
+    if data is None and not said.lower().startswith("error"):
+        return Inbox(kind="mails")
+    if not isinstance(data, list):
+        return Inbox(kind=UNKNOWN, reason=said or f"exit {ran.status} without a word")
+    mails, bad = {}, []
+    for place, item in enumerate(data):
+        try:
+            mail = _read_mail(item)
+            mails.setdefault(mail.id, mail)
+        except ValueError as error:
+            bad.append(f"mail {place + 1}: {clean_line(str(error), 80)}")
+    if bad and not mails:
+        return Inbox(kind=UNKNOWN, reason=f"its answer is of no known form: {bad[0]}")
+    return Inbox(kind="mails", mails=tuple(sorted(mails.values(), key=lambda one: (one.at, one.id))), bad=tuple(bad))
+
+
+def decode_archive(ran, mails) -> tuple:
+    """Return which of the mails are archived for certain: all where it says so, else all but those it complains of."""
+    if ran.failure:
+        return ()
+    try:
+        data = _read_json(ran.text())
+    except (ValueError, RecursionError):
+        data = None
+    if isinstance(data, dict) and isinstance(data.get("errors") or [], list):  # of bd
+        complaints = [str(one).partition(": ") for one in data.get("errors") or ()]
+        done = {str(one) for one in data.get("acknowledged") or ()} if ran.ok else set()
+        done |= {one for one, colon, why in complaints if re.search(SAYS_ARCHIVED_BEFORE, colon + why)}
+        return tuple(one for one in mails if one in done)
+    if ran.ok:
+        return tuple(mails)
+    complaints = dict(re.findall(SAYS_NOT_ARCHIVED, ran.text()))
+    count = re.search(r"Archived (\d+)/(\d+) messages", ran.text())
+    done, asked = map(int, count.groups()) if count else (-1, -1)
+    if done + len(complaints) != asked or asked != len(mails):
+        return ()  # it failed as a whole, or said less than all
+    return tuple(one for one in mails if re.search(SAYS_ARCHIVED_BEFORE, complaints.get(one, "message not found")))
 
 
 # ====================================================================================================
@@ -2986,6 +3394,162 @@ def decide_fate(facts: BranchFacts) -> tuple:
 
 
 # ====================================================================================================
+# room: patrol — what only the witness of a Gas Town did, and what keeps its workers' work safe from gt
+# ====================================================================================================
+
+
+def mark_of(sighting: Sighting) -> str:
+    """Return what changes as soon as somebody has worked in a worktree: its branch, and when git last wrote there."""
+    tree = sighting.worktree
+    return f"{tree.branch} {rfc3339(max(tree.git_at, tree.born_at))}"
+
+
+def list_at_risk(draft: Draft) -> list:
+    """Return the workers whose worktrees gt may reset at any time: nobody is in them, or whoever is has no task."""
+    seen = draft.seen
+    if seen.town is None or not seen.town.reuses:
+        return []
+    found = []
+    for name, sighting in seen.sightings.items():
+        verdict = draft.verdicts.get(name)
+        gone = sighting.session == ABSENT and not sighting.process_lives
+        idle = verdict is not None and verdict.state == "idle"
+        if (gone or idle) and not sighting.worktree.trouble and name not in draft.memory.retirements:
+            found.append(name)
+    return found
+
+
+def is_kept(draft: Draft, name: str) -> bool:
+    """Tell whether the work of one at risk was kept in the state in which it is now."""
+    return draft.memory.polecats.get(name, Track()).kept == mark_of(draft.seen.sightings[name])
+
+
+def keep_due(draft: Draft) -> None:
+    """Keep the work of everybody at risk, once in each state."""
+    for name in list_at_risk(draft):
+        if not is_kept(draft, name):
+            why = "gt may reset its worktree at any time"
+            draft.act(KeepWork(subject=name, mark=mark_of(draft.seen.sightings[name]), why=why))
+
+
+def settle_kept(draft: Draft, outcome: Outcome) -> None:
+    """Note that a worktree's work is kept; a person learns where it could not be."""
+    name, track = outcome.subject, draft.memory.polecats.get(outcome.subject)
+    if track is None:
+        return
+    if outcome.ok:
+        draft.put("polecats", name, track.but(kept=outcome.data["mark"]))
+        close_matter(draft, "unkept", name, "its work is kept")
+        if outcome.detail:
+            draft.tell("kept", name, outcome.detail)
+    else:
+        summary = f"The work of {name}, who is gone, could not be kept: {clean_line(outcome.detail)}"
+        raise_matter(draft, "unkept", name, track.instance, summary, "no worker is slung until it is")
+
+
+def beat_due(draft: Draft) -> None:
+    """Send heartbeats for every worker whose agent is seen alive: only gt's own commands in its session do so."""
+    seen = draft.seen
+    if seen.town is None or not seen.town.reuses or seen.now < draft.memory.beat_at + BEAT_S:
+        return
+    sessions = tuple(
+        sorted(
+            one.pane.session
+            for one in seen.sightings.values()
+            if one.session == PRESENT and one.pane is not None and not one.pane.dead and one.shell != "interactive"
+        )
+    )
+    draft.change(beat_at=seen.now)
+    if sessions:
+        draft.act(SendHeartbeats(subject="workers", sessions=sessions))
+
+
+def patrol_due(draft: Draft) -> None:
+    """Go through the town every PATROL_S."""
+    seen = draft.seen
+    if seen.town is not None and draft.may_time() and seen.now >= draft.memory.patrolled_at + PATROL_S:
+        draft.change(patrolled_at=seen.now)
+        draft.act(Patrol(subject="the town"))
+
+
+def _judge_neighbour(draft: Draft, who: str, trouble: str | None, remedy: str) -> None:
+    """Tell a person once of a neighbour that was found dead twice, PATROL_S apart; None is not known."""
+    key, track = f"town.{who}", draft.memory.ports.get(f"town.{who}")
+    if trouble is None:
+        return
+    if not trouble and track is not None:
+        draft.put("ports", key, None)
+        close_matter(draft, f"town-{who}", "", f"the {who} is alive again")
+    elif trouble and track is None:
+        draft.put("ports", key, PortTrack(since_at=draft.seen.now, reason=clean_line(trouble)))
+    elif trouble and draft.seen.now > track.since_at:
+        raise_matter(draft, f"town-{who}", "", "", f"The {who} is not alive: {clean_line(trouble)}", remedy)
+
+
+def settle_patrol(draft: Draft, outcome: Outcome) -> None:
+    """Draw the consequences of a round: work waits and nobody merges it, or nobody is there to escalate to."""
+    seen, data = draft.seen, outcome.data
+    for who in ("mayor", "deacon"):
+        _judge_neighbour(draft, who, data.get(who), f"`gt {who} start` starts it")
+    waiting, town = data.get("waiting"), seen.town
+    if waiting is None or town is None or seen.sessions is None:
+        return
+    alone = bool(waiting) and town.refinery not in seen.sessions
+    if alone:
+        draft.act(StartSession(subject="refinery", why=f"{waiting} merge requests wait, and it does not run"))
+    trouble = f"{waiting} merge requests wait, and it has no session" if alone else ""
+    _judge_neighbour(draft, "refinery", trouble, f"`gt refinery start {seen.rig}` starts it")
+
+
+def settle_session(draft: Draft, outcome: Outcome) -> None:
+    """Note that a neighbour was started, or that it could not be."""
+    draft.tell("restarted", outcome.subject, outcome.detail or "it had work, and no session")
+    if not outcome.ok:
+        summary = f"The {outcome.subject} has work, and could not be started: {clean_line(outcome.detail)}"
+        raise_matter(draft, f"town-{outcome.subject}", "", "", summary)
+
+
+# ====================================================================================================
+# room: slung — what a sling of gt has left behind, and what makes exactly one worker of it
+# ====================================================================================================
+
+
+class Slung(Value):
+    """What is there of a worker for a bead."""
+
+    hook: str = ""  # the worker of this rig on whose hook it hangs
+    taken: str = ""  # somebody else who has it
+    made: str = ""  # the worker whose worktree was made for it, although it hangs on no hook
+    lives: frozenset = frozenset()  # workers whose sessions are there
+
+
+def judge_slung(slung: Slung) -> tuple:
+    """Return (state of the claim, worker): working, failed (residue that gets the next try), lost or released."""
+    if slung.hook:
+        return ("working" if slung.hook in slung.lives else "failed"), slung.hook
+    if slung.taken:
+        return "lost", ""
+    return ("failed", slung.made) if slung.made else ("released", "")
+
+
+def next_sling(dialect: GtDialect, rig: str, issue: str, slung: Slung, words) -> tuple:
+    """Return what must be called next so that a claimed bead has one worker, () where it has one.
+
+    What a sling leaves that was killed or has failed was found by killing real ones at every second.
+    """
+    if slung.hook:  # hooked, and its session never came or has ended: the bead is not touched
+        return () if slung.hook in slung.lives else start_argv(rig, slung.hook)
+    if not slung.made:
+        return sling_argv(dialect, rig, issue, "", words)
+    if "reuses" in dialect.can or "native" not in dialect.can:
+        return sling_argv(dialect, rig, issue, slung.made, words)
+    if slung.made not in slung.lives:  # slung to, it would be passed over for a new one
+        return start_argv(rig, slung.made)
+    raw = ("--hook-raw-bead",) if "raw" in dialect.can and "--hook-raw-bead" not in words else ()
+    return sling_argv(dialect, rig, issue, slung.made, (*words, *raw))
+
+
+# ====================================================================================================
 # room: spawn — which issue gets a worker, when, and what its failures mean
 # ====================================================================================================
 
@@ -3073,6 +3637,21 @@ def why_inhabited(issue: Issue, draft: Draft, claim: Claim | None) -> str:
     return ""
 
 
+def _why_left(issue: Issue, seen: Observation, config: Config, claim: Claim | None) -> str:
+    """Return who in a Gas Town gives an issue to a worker, or has done so, although it looks free."""
+    if issue.id in seen.town.convoys:
+        return f"left to gt: its daemon gives it to a worker, out of the convoy {seen.town.convoys[issue.id]}"
+    own = seen.actor.rpartition("@")[2]
+    for label in issue.labels:
+        other, at = read_sling_label(label)
+        if other and other != own and seen.now < at + 2 * config.spawn_timeout:
+            return f"the Witness {clean_line(other, 60)} is giving it to a worker"
+    freed = claim is not None and claim.state in ("released", "closed", "failed")
+    if HANDED_OVER_LABEL in issue.labels and not freed:
+        return f"handed over: it waits to be merged (its label {HANDED_OVER_LABEL} says so)"
+    return ""
+
+
 def why_attended(issue: Issue, draft: Draft) -> str:
     """Return who has an issue already, or why it must wait after failures."""
     seen = draft.seen
@@ -3086,6 +3665,10 @@ def why_attended(issue: Issue, draft: Draft) -> str:
         return f"claimed by {claim.actor}"
     if claim is not None and claim.owed:
         return f"the queue was not told yet what became of it ({claim.owed} is owed)"
+    if seen.town is not None:
+        why = _why_left(issue, seen, draft.config, claim)
+        if why:
+            return why
     effort = draft.memory.issues.get(issue.id)
     if effort is not None and effort.attempts >= SPAWN_ATTEMPTS:
         return f"failed {effort.attempts} times ({effort.error}); `spawn reset {issue.id}` tries again"
@@ -3138,6 +3721,16 @@ def count_live(draft: Draft) -> int:
     return sum(_is_live(draft, sighting) for sighting in draft.seen.sightings.values())
 
 
+def _why_unmade(draft: Draft) -> str:
+    """Return what keeps a worker from being made, whatever it is for."""
+    town = draft.seen.town
+    if town is None and not draft.config.agent_command:
+        return "agent_command is not set; `witness config set agent_command …` says what to run"
+    # A sling may reset the worktree of one who is not there.
+    unkept = sorted(name for name in list_at_risk(draft) if not is_kept(draft, name))
+    return (town.left if town is not None else "") or (f"the work of {unkept[0]} is not kept yet" if unkept else "")
+
+
 def why_no_spawn(draft: Draft, by_hand: bool = False) -> str:
     """Return what keeps every spawn back now, "" if nothing does."""
     seen, memory, config = draft.seen, draft.memory, draft.config
@@ -3145,9 +3738,10 @@ def why_no_spawn(draft: Draft, by_hand: bool = False) -> str:
         return draft.halted()
     if not config.auto_spawn and not by_hand:
         return "auto_spawn is off"
-    if not config.agent_command:
-        return "agent_command is not set; `witness config set agent_command …` says what to run"
-    for port in ("queue", "tmux", "git"):
+    left = _why_unmade(draft)
+    if left:
+        return left
+    for port in ("queue", "tmux", "git", "spawner"):
         sight = seen.ports.get(port, Port())
         if sight.state == UNKNOWN:
             return f"{port} is unknown: {sight.reason}"
@@ -3219,7 +3813,7 @@ def spawn_due(draft: Draft) -> None:
             *(one.name for one in seen.claims.values() if one.issue != issue.id or one.tip),
             *draft.memory.retirements,
         }
-        name = residue or free_name(name_for_issue(issue.id), taken)
+        name = residue or ("" if seen.town is not None else free_name(name_for_issue(issue.id), taken))
         deadline_at = seen.now + draft.config.spawn_timeout
         draft.change(spawn=Spawn(issue=issue.id, at=seen.now, deadline_at=deadline_at), spawned_at=seen.now)
         draft.act(StartSpawn(subject=issue.id, issue=issue, name=name, why=issue.title))
@@ -3465,6 +4059,8 @@ def _acknowledge(draft: Draft, mail_id: str, note: str) -> bool:
     if mail_id in settled or len(settled) >= ACKS_PER_TICK:
         return False
     draft.act(AckMail(subject=mail_id, note=clean_line(note)))
+    if mail_id not in draft.memory.handled:
+        draft.change(handled=(*draft.memory.handled, mail_id))
     return True
 
 
@@ -3508,21 +4104,72 @@ def _take_request(draft: Draft, mail: Mail, ask: Ask) -> None:
     draft.put("requests", ask.name, request)
 
 
+def _weigh_reassigned(draft: Draft, mail: Mail, ask: Ask) -> None:
+    """Take the word of a sling that somebody else has a worker's bead now for a request, where the bead says so, too.
+
+    While a sling of ours runs it is our own word; then, and until the bead was looked at, the mail waits.
+    """
+    seen = draft.seen
+    issue = next((one for one in seen.issues or () if one.id == ask.bead), None)
+    if draft.memory.spawn is not None or issue is None:
+        return
+    claim = (seen.claims or {}).get(ask.bead)
+    holder = re.fullmatch(rf"{re.escape(seen.rig)}/(?:polecats/)?({POLECAT_NAME})", issue.assignee)
+    name = claim.name if claim is not None and issue.assignee == seen.actor else holder.group(1) if holder else ""
+    if name and name != ask.name and issue.status == "in_progress":
+        _take_request(draft, mail, ask)
+    elif _acknowledge(draft, mail.id, f"{ask.bead} is not another's"):
+        draft.tell("mail", ask.name, f"asked to end it for {ask.bead}, which is not another worker's")
+
+
+def _hand_on(draft: Draft, mail: Mail, ask: Ask) -> None:
+    """Hand a mail on to whoever must know of it, in the tick that reads it."""
+    if not _acknowledge(draft, mail.id, "forwarded to " + draft.config.mayor):
+        return
+    # What asks for force is told as an escalation: force is never used.
+    about = {"event": "opened", "cause": "force-kill"} if ask.kind == "kill" else {}
+    draft.post(f"fwd.{mail.id}", draft.config.mayor, forwarded_letter(mail), **about)
+    if ask.kind == "failed" and ask.name in draft.seen.sightings:
+        draft.post(f"fwd.{mail.id}.worker", f"{draft.seen.rig}/{ask.name}", forwarded_letter(mail))
+    draft.tell("forwarded", mail.sender, mail.subject)
+
+
+def _note(draft: Draft, mail: Mail, ask: Ask) -> None:
+    """Archive a mail that is only news; what a finished worker wants merged the refinery is told, where it must be."""
+    if not _acknowledge(draft, mail.id, ask.reason or f"noted: {mail.subject}"):
+        return
+    town = draft.seen.town
+    if ask.kind == "done" and town is not None and not town.typed and re.search(r"(?m)^MR:[ \t]*\S", mail.body):
+        rig = draft.seen.rig
+        draft.post(f"merge.{mail.id}", f"{rig}/refinery", merge_letter(rig, ask.name, mail))
+    draft.tell("mail", ask.name or mail.sender, ask.reason or mail.subject)
+
+
 def read_mails(draft: Draft) -> None:
-    """Turn each mail into a request, a note or a forwarded letter; acknowledge what is settled by it."""
-    known = {mail for request in draft.memory.requests.values() for mail in request.mails}
-    for mail in draft.seen.mails:
+    """Turn each mail into a request, a note or a forwarded letter; acknowledge what is settled by it.
+
+    A mail that was dealt with and is there still is acknowledged again, and nothing else.
+    """
+    seen, known = draft.seen, {mail for request in draft.memory.requests.values() for mail in request.mails}
+    if seen.ports.get("mailbox", Port()).state == PRESENT and len(seen.mails) < MAILS_PER_TICK:
+        there = {mail.id for mail in seen.mails} | known
+        if any(one not in there for one in draft.memory.handled):
+            draft.change(handled=tuple(one for one in draft.memory.handled if one in there))
+    for mail in seen.mails:
         if mail.id in known:
             continue
-        ask = read_ask(mail, draft.seen.rig, draft.config.trusted_senders)
+        if mail.id in draft.memory.handled:
+            _acknowledge(draft, mail.id, "dealt with before")
+            continue
+        ask = read_ask(mail, seen.rig, draft.config.trusted_senders)
         if ask.kind == "shutdown" or (ask.kind == "done" and draft.config.retire_on_done):
             _take_request(draft, mail, ask)
-        elif ask.kind == "mind":
-            if _acknowledge(draft, mail.id, "forwarded to " + draft.config.mayor):
-                draft.post(f"fwd.{mail.id}", draft.config.mayor, forwarded_letter(mail))
-                draft.tell("forwarded", mail.sender, mail.subject)
-        elif _acknowledge(draft, mail.id, ask.reason or f"noted: {mail.subject}"):
-            draft.tell("mail", ask.name or mail.sender, ask.reason or mail.subject)
+        elif ask.kind == "reassigned":
+            _weigh_reassigned(draft, mail, ask)
+        elif ask.kind in ("mind", "failed", "kill"):
+            _hand_on(draft, mail, ask)
+        else:
+            _note(draft, mail, ask)
 
 
 def describe_request(draft: Draft, name: str) -> str:
@@ -3699,6 +4346,9 @@ SETTLE = {
     "spawn": settle_spawn,
     "release": settle_release,
     "settle": settle_owed,
+    "keep": settle_kept,
+    "patrol": settle_patrol,
+    "session": settle_session,
 }
 
 
@@ -3829,6 +4479,9 @@ def decide(seen: Observation, memory: Memory, config: Config) -> Decision:
         read_mails(draft)
     _judge_all(draft)
     watch_for_storm(draft)
+    if not paused:
+        keep_due(draft)
+        beat_due(draft)
     if "health" in seen.duties and not paused:
         _act_on_health(draft)
     if "shutdown" in seen.duties:
@@ -3841,6 +4494,7 @@ def decide(seen: Observation, memory: Memory, config: Config) -> Decision:
             raise_again(draft)
             watch_orphans(draft)
             check_merged(draft)
+            patrol_due(draft)
         send_due_letters(draft)
         if not seen.person:
             _sweep(draft)
@@ -6216,14 +6870,18 @@ class Tools(Value):
     config: Config
     git: Git
     tmux: Tmux
+    dialect: GtDialect | None = None  # of the gt in whose town the rig stands
 
 
-def make_tools(host: Host, rig: Rig, config: Config, tick_lock_fd: int | None = None) -> Tools:
+def make_tools(
+    host: Host, rig: Rig, config: Config, tick_lock_fd: int | None = None, dialect: GtDialect | None = None
+) -> Tools:
     """Return the tools of a rig under these settings."""
     return Tools(
         host=host,
         rig=rig,
         config=config,
+        dialect=dialect,
         git=Git(host, rig, config.tool_timeout, tick_lock_fd),
         tmux=Tmux(host, config.tmux_socket, config.tool_timeout),
     )
@@ -6324,7 +6982,7 @@ class LocalQueue:
         self.lock_file = os.path.join(rig.state, QUEUE_LOCK_FILE)
         self._issues = None
 
-    def read_issues(self, _wanted=(), _asked=None) -> tuple:
+    def read_issues(self, _wanted=(), _asked=None, _named=()) -> tuple:
         """Return (issues or None, bad lines, port); read again only when the file has changed."""
         if self.backend != "local":
             reason = f"backend {self.backend} ({self.backend_why}) is not served by this version; see `backend`"
@@ -6433,10 +7091,10 @@ class LocalQueue:
 
 
 # ====================================================================================================
-# room: bd — the program, asked in the dialect of its version
+# room: programs — bd and gt, each asked in the dialect of its version, and left in peace while it hangs
 # ====================================================================================================
 
-LONGEST_REST_S = 320.0  # a bd that hangs is not asked again for up to this long, or each look would wait for it
+LONGEST_REST_S = 320.0  # a tool that hangs is not asked again for up to this long, or each look would wait for it
 
 
 def find_on_path(host: Host, name: str) -> tuple | None:
@@ -6452,50 +7110,72 @@ def find_on_path(host: Host, name: str) -> tuple | None:
     return None
 
 
-class Bd:
-    """The program: asked in the rig's folder, in the dialect of its version, and left in peace while it hangs."""
+class Program:
+    """One program: asked in the rig's folder, in the dialect of its version, and left in peace while it hangs.
 
-    def __init__(self, host: Host, folder: str, timeout_s: float) -> None:
-        self.host, self.folder, self.timeout_s = host, folder, timeout_s
-        self.dialect, self.version, self.note = None, "", ""
+    environ: what it is told besides; kept: beginnings of the caller's variables that reach it.
+    """
+
+    def __init__(
+        self, host: Host, tool: str, folder: str, timeout_s: float, environ=None, kept=BD_KEPT_PREFIXES
+    ) -> None:
+        self.host, self.tool, self.folder, self.timeout_s = host, tool, folder, timeout_s
+        self.environ, self.kept = {**BD_ENVIRONMENT, **(environ or {})}, tuple(kept)
+        self.dialect, self.version, self.numbers, self.note = None, "", (), ""
         self._program = None  # as it was when it told its version
         self._hung, self._rests_until = 0, 0.0
-        self._answers = {}  # by verb: of a long list that is printed again unchanged, what it meant
 
     def meet(self) -> str:
         """Learn the version, again after the program was exchanged or has failed; return "" or why it is not known."""
-        program = find_on_path(self.host, "bd")
+        program = find_on_path(self.host, self.tool)
         if program is None:
             self._program = None
-            return "bd is not on the PATH"
+            return f"{self.tool} is not on the PATH"
         if program == self._program:
             return ""
-        ran = self.run("bd", "version")
+        ran = self.run(self.tool, "version")
         version = decode_version(ran)
         if version is None:
             said = find_complaint(ran) if not ran.ok else f"it printed {clean_line(ran.text(), 60)!r}"
-            return f"bd version: {said}"
-        self.dialect, self.note = choose_dialect(version)
-        self.version, self._program = ".".join(str(part) for part in version), program
+            return f"{self.tool} version: {said}"
+        self.dialect, self.note = choose_dialect(self.tool, version)
+        self.numbers, self.version, self._program = version, join_version(version), program
         return ""
 
-    def run(self, *argv) -> Ran:
-        """Run it once; while it rests, say that it did not answer."""
+    def told(self) -> str:
+        """Return its name and the version that it told last."""
+        return f"{self.tool} {self.version}" if self.version else ""
+
+    def environment(self) -> dict:
+        """Return what it is told besides a child's usual environment."""
+        kept = {name: value for name, value in os.environ.items() if name.startswith(self.kept)}
+        return {**self.environ, **kept}
+
+    def run(self, *argv, timeout_s: float = 0.0, **environ: str) -> Ran:
+        """Run it once; while it rests, say that it did not answer. timeout_s: 0 is tool_timeout."""
         now = self.host.mono()
         if now < self._rests_until:
             failure = f"it hung; it is asked again in {self._rests_until - now:.0f} s"
             return Ran(argv=argv, status=None, out=b"", err=b"", failure=failure)
-        kept = {name: value for name, value in os.environ.items() if name.startswith(BD_KEPT_PREFIXES)}
-        env = {**BD_ENVIRONMENT, **kept}
-        ran = self.host.run(argv, self.timeout_s, cwd=self.folder, env=env, limit_bytes=BD_LIMIT_BYTES)
+        timeout_s = timeout_s or self.timeout_s
+        env = {**self.environment(), **environ}
+        ran = self.host.run(argv, timeout_s, cwd=self.folder, env=env, limit_bytes=BD_LIMIT_BYTES)
         if ran.ok:
             self._hung = self._hung if argv[1] == "version" else 0  # that asks no database
         else:
             self._program = None  # it may have been exchanged: ask its version again
             if ran.failure.startswith("no answer"):
-                rest_s = min(2 * self.timeout_s * 2**self._hung, LONGEST_REST_S)
+                rest_s = min(2 * timeout_s * 2**self._hung, LONGEST_REST_S)
                 self._hung, self._rests_until = min(self._hung + 1, 8), self.host.mono() + rest_s
         return ran
+
+
+class Bd(Program):
+    """The program `bd`, and what its answers mean."""
+
+    def __init__(self, host: Host, folder: str, timeout_s: float, environ=None) -> None:
+        super().__init__(host, "bd", folder, timeout_s, environ)
+        self._answers = {}  # by verb: of a long list that is printed again unchanged, what it meant
 
     def ask(self, argv) -> BdAnswer:
         """Return what an answer means."""
@@ -6507,6 +7187,146 @@ class Bd:
         if argv[1] in ("ready", "list"):
             self._answers[argv[1]] = mark, answer
         return answer if answer.kind != UNKNOWN else answer.but(reason=f"{' '.join(argv[:2])}: {answer.reason}")
+
+
+# ====================================================================================================
+# room: town — a Gas Town around the rig: what its files say, and the program that runs it
+# ====================================================================================================
+
+
+CONVOYS_EVERY = 10  # looks: the open convoys are asked for in every tenth
+
+
+def name_socket(path: str) -> str:
+    """Return the tmux socket of a town, as gt names it since 0.13.
+
+    >>> name_socket("/nowhere/My Town")
+    'my-town-3e7c23'
+    """
+    import hashlib
+
+    base = re.sub(r"[^a-z0-9-]+", "-", os.path.basename(path).lower()).strip("-") or "default"
+    return f"{base}-{hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:6]}"
+
+
+class Gastown:
+    """The town of one rig."""
+
+    def __init__(self, host: Host, rig: Rig, config: Config) -> None:
+        self.host, self.rig = host, rig
+        self.path = find_town(rig.path)
+        self.address = f"{rig.name}/witness"
+        # Who we are is said outright: found out by gt itself, it was another's inbox.
+        environ = {
+            "GT_ROLE": self.address,
+            "GT_RIG": rig.name,
+            "BD_ACTOR": self.address,
+            "GT_TOWN_ROOT": self.path,
+            "GT_ROOT": self.path,
+        }
+        self.gt = Program(host, "gt", rig.path, config.tool_timeout, environ, GT_KEPT_PREFIXES)
+        self.bd = Bd(host, self.path, config.tool_timeout)  # the town's own database: convoys, mail
+        self._convoys, self._looks = {}, 0
+
+    def can(self, word: str) -> bool:
+        """Tell whether the gt in use can, or does, something of GT_WORDS."""
+        return self.gt.dialect is not None and word in self.gt.dialect.can
+
+    def read_settings(self) -> dict:
+        """Return the town's settings, {} where they cannot be read."""
+        return read_object(self.host, os.path.join(self.path, "settings", "config.json"))
+
+    def read_prefix(self) -> str:
+        """Return what the ids of the rig's beads, and its sessions, begin with."""
+        rigs = read_object(self.host, os.path.join(self.path, "mayor", "rigs.json")).get("rigs")
+        entry = rigs.get(self.rig.name) if isinstance(rigs, dict) else None
+        beads = entry.get("beads") if isinstance(entry, dict) else None
+        prefix = beads.get("prefix") if isinstance(beads, dict) else None
+        return prefix if isinstance(prefix, str) and re.fullmatch(r"[A-Za-z0-9][\w-]{0,63}", prefix) else "gt"
+
+    def session_of(self, who: str) -> str:
+        """Return the session of one who is no worker: witness, refinery."""
+        name = self.rig.name
+        if self.can("prefixed"):
+            return f"{self.read_prefix()}-{who}"
+        return f"gt-{name}-{who}" if self.can("native") or who != "witness" else f"gt-witness-{name}"
+
+    def find_socket(self) -> str:
+        """Return the socket on which the town's sessions are, "" for tmux's own."""
+        told = os.environ.get("GT_TMUX_SOCKET", "")
+        if not self.can("hashed"):
+            return ""
+        return told if told not in ("", "default", "auto") else name_socket(self.path)
+
+    def list_convoyed(self) -> set:
+        """Return the issues of open convoys as they are now, whether or not gt's daemon runs; none where unknown."""
+        if not self.can("feeds") or self.bd.meet():
+            return set()
+        return set(decode_convoys(self.bd.run(*CONVOYS_ARGV)) or ())
+
+    def daemon_runs(self) -> bool:
+        """Tell whether gt's daemon runs, or may run: its lock is the truth."""
+        return is_locked(os.path.join(self.path, "daemon", "daemon.lock")) is not False
+
+    def _why_left(self) -> str:
+        """Return why gt alone gives issues to workers, "" if it does not."""
+        scheduler = self.read_settings().get("scheduler")
+        limit = scheduler.get("max_polecats") if isinstance(scheduler, dict) else None
+        if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0:
+            return f"left to gt: its scheduler gives issues to workers (scheduler.max_polecats is {limit})"
+        return ""
+
+    def _look_at_convoys(self) -> str:
+        """Learn the open convoys while gt's daemon feeds from them; return why they are not known, mostly ""."""
+        if not self.can("feeds") or not self.daemon_runs():
+            self._convoys, self._looks = {}, 0
+            return ""
+        if self._looks % CONVOYS_EVERY == 0:
+            trouble = self.bd.meet()
+            ran = None if trouble else self.bd.run(*CONVOYS_ARGV)
+            convoys = decode_convoys(ran) if ran is not None else None
+            if convoys is None:
+                self._looks = 0
+                return f"its open convoys cannot be read: {trouble or find_complaint(ran) or 'no known answer'}"
+            self._convoys = convoys
+        self._looks += 1
+        return ""
+
+    def look(self) -> tuple:
+        """Return (the town or None, the port of its spawner); what was known stays known while gt does not answer."""
+        trouble = self.gt.meet()
+        if self.gt.dialect is None:
+            return None, Port(state=UNKNOWN, reason=trouble)
+        unknown = self._look_at_convoys()
+        town = Town(
+            path=self.path,
+            version=self.gt.version,
+            session=f"{self.read_prefix()}-{{name}}" if self.can("prefixed") else "gt-{rig}-{name}",
+            refinery=self.session_of("refinery"),
+            socket=self.find_socket(),
+            typed=self.can("typed"),
+            reuses=self.can("reuses"),
+            left=self._why_left() or unknown,
+            convoys=self._convoys,
+        )
+        return town, Port(state=UNKNOWN if trouble else PRESENT, version=self.gt.told(), reason=trouble)
+
+    # -- what only the witness did -------------------------------------------------------------------
+
+    def patrol(self, sessions) -> dict:
+        """Return what a round found: merge requests waiting, what is wrong with mayor and deacon; None is not known."""
+        found = {"waiting": None, "mayor": None, "deacon": None, "gates": ""}
+        if self.can("native"):
+            found["waiting"] = decode_merges(self.gt.run(*merges_argv(self.gt.dialect, self.rig.name)))
+        for who in ("mayor", "deacon"):
+            session = f"hq-{who}" if self.can("native") else f"gt-{who}"
+            found[who] = None if sessions is None else "" if session in sessions else "it has no session"
+        if self.can("hashed"):  # a mayor may be spoken to without a session
+            said = self.gt.run("gt", "mayor", "status", "--running").text().strip()
+            found["mayor"] = {"true": "", "false": "it has no session"}.get(said)
+        if self.can("prefixed"):
+            found["deacon"] = decode_deacon(self.gt.run("gt", "deacon", "status", "--json"))
+        return found
 
 
 # ====================================================================================================
@@ -6526,11 +7346,13 @@ class BeadsQueue:
     """Issues and claims of a database that others use, too."""
 
     whole = False  # it gives what is ready and in progress, and what it was asked for
+    HELD = ("in_progress",)  # statuses of an issue that somebody works on
 
     def __init__(self, host: Host, rig: Rig, config: Config, actor: str, backend: tuple) -> None:
         self.backend, self.backend_why = backend
         self.actor, self.epic = actor, config.epic_id
         self.claims = Claims(host, rig)
+        self.rig = rig
         self.bd = Bd(host, rig.path, config.tool_timeout)
         self.fresh = False
         self._looks = 0
@@ -6539,23 +7361,21 @@ class BeadsQueue:
 
     # -- looking -------------------------------------------------------------------------------------
 
-    def read_issues(self, wanted=(), asked=None) -> tuple:
+    def read_issues(self, wanted=(), asked=None, named=()) -> tuple:
         """Return (issues or None, what could not be read, port): one call, and one more in every tenth look.
 
-        wanted: ids whose state is told in a fresh look although they are neither ready nor in progress. asked: None,
-        or what a person named whose one-shot command looks; that one sees everything.
+        wanted: ids whose state is told in a fresh look although they are neither ready nor in progress; named: ids
+        whose state is told in every look. asked: None, or what a person named whose one-shot command looks; that one
+        sees everything.
         """
         self.fresh = self._looks % LIST_EVERY == 0
         self._looks += 1
         try:
-            found, bad = self._read_all(wanted, asked)
+            found, bad = self._read_all(wanted, asked, named)
         except ToolError as error:
             self.fresh, self._looks = False, 0
-            return None, (), Port(state=UNKNOWN, version=self._told(), reason=error.message)
-        return tuple(found), bad, Port(version=self._told())
-
-    def _told(self) -> str:
-        return f"bd {self.bd.version}" if self.bd.version else ""
+            return None, (), Port(state=UNKNOWN, version=self.bd.told(), reason=error.message)
+        return tuple(found), bad, Port(version=self.bd.told())
 
     def _ask(self, argv) -> BdAnswer:
         answer = self.bd.ask(argv)
@@ -6568,7 +7388,7 @@ class BeadsQueue:
         if trouble:
             raise ToolError(trouble, "install bd, or mend it")
 
-    def _read_all(self, wanted, asked) -> tuple:
+    def _read_all(self, wanted, asked, named) -> tuple:
         if self.epic and not is_issue_id(self.epic):
             said = clean_line(self.epic, 40)
             raise ToolError(f"epic_id is {said!r}, no issue's id", "`witness config set epic_id …` changes it")
@@ -6581,24 +7401,31 @@ class BeadsQueue:
             self._held = {issue.id: issue for issue in held.issues}
             known = {*by_id, *self._held}
             shown = self._show([one for one in wanted if one not in known])
-            named = [one for one in asked or () if one not in known and one not in wanted and is_issue_id(one)]
-            shown += [one for one in self._show(named) if one.type]  # a name that is no issue's is none
+            meant = [one for one in asked or () if one not in known and one not in wanted and is_issue_id(one)]
+            shown += [one for one in self._show(meant) if one.type]  # a name that is no issue's is none
             # Of what is open, only a person's own command keeps what was so a moment ago.
             self._known = {one.id: one for one in shown if one.status in CLOSED or asked is not None}
             # What is open and was not among the ready waits for something: bd has judged that, not we.
             by_id.update({one.id: one.but(status=NOT_READY) if one.status == "open" else one for one in shown})
+        for one in self._show([one for one in named if one not in by_id]):
+            by_id[one.id] = one.but(status=NOT_READY) if one.status == "open" else one
         if self.epic:
             self._place(by_id, asked is not None)
             by_id = {key: one.but(parents=(self.epic,)) if key in self._below else one for key, one in by_id.items()}
         claims, last = self.claims.read() or {}, len(ready.issues)
         merged = {**self._known, **self._held, **by_id}
-        return [self._weigh(one, claims.get(key), last) for key, one in merged.items()], bad
+        known = [(self._name(one, claims.get(key)), claims.get(key)) for key, one in merged.items()]
+        return [self._weigh(one, claim, last) for one, claim in known], bad
+
+    def _name(self, issue: Issue, _claim: Claim | None) -> Issue:
+        """Return an issue under the names that we know its status and its holder by."""
+        return issue
 
     def _weigh(self, issue: Issue, claim: Claim | None, last: int) -> Issue:
         """Return an issue with what being ours means for it; what is not open stands behind all that is ready."""
         if issue.status == "open":  # assigned to us nobody else can take it: it is as free as if nobody had it
             return issue.but(assignee="") if issue.assignee == self.actor else issue
-        if claim is not None and claim.state == "failed" and self._is_ours(issue, claim.actor):
+        if claim is not None and claim.state == "failed" and self._is_ours(issue, claim):
             return issue.but(rank=last, again=True, parents=(self.epic,) if self.epic else ())
         return issue.but(rank=last)
 
@@ -6658,8 +7485,12 @@ class BeadsQueue:
             raise ToolError(f"bd show {issue_id}: {answer.reason or 'it showed nothing'}", "look at it with `bd show`")
         return found
 
-    def _is_ours(self, issue: Issue | None, actor: str) -> bool:
-        return issue is not None and (issue.status, issue.assignee) == ("in_progress", actor)
+    def _list_holders(self, claim: Claim) -> tuple:
+        """Return under which names an issue is held for a claim of ours."""
+        return (claim.actor,)
+
+    def _is_ours(self, issue: Issue | None, claim: Claim) -> bool:
+        return issue is not None and issue.status in self.HELD and issue.assignee in self._list_holders(claim)
 
     # -- claims --------------------------------------------------------------------------------------
 
@@ -6692,7 +7523,7 @@ class BeadsQueue:
         issue = self.find(claim.issue)
         if issue is None:
             return "lost", "it is not in the queue any more", False
-        if self._is_ours(issue, claim.actor):
+        if self._is_ours(issue, claim):
             # Our file came first, always: without one it is another's who calls himself as we do.
             return ("", "", False) if again else ("host", f"{claim.actor}, and nothing here knows of it", False)
         if issue.status != "open":  # before 1.0.4 a claim would open it again
@@ -6704,7 +7535,7 @@ class BeadsQueue:
         # Its answer may be lost on the way, or say less than it did: what counts is what is read back.
         answer = self.bd.ask(claim_argv(self.bd.dialect, claim.issue, claim.actor))
         issue = self.find(claim.issue)
-        if self._is_ours(issue, claim.actor):
+        if self._is_ours(issue, claim):
             return "", "", False
         who = (issue.assignee or f"nobody: its status is {issue.status}") if issue is not None else "nobody: it is gone"
         return "lost", who, answer.kind == UNKNOWN
@@ -6734,7 +7565,8 @@ class BeadsQueue:
         issue = self.find(issue_id)
         if issue is None:
             return f"{issue_id} is not in the queue any more"
-        if self._is_ours(issue, self.actor):
+        claim = (self.claims.read() or {}).get(issue_id)
+        if self._is_ours(issue, claim or Claim(issue=issue_id, actor=self.actor, at=0.0)):
             return ""
         return f"{issue_id} is {issue.status} now" + f", with {clean_line(issue.assignee, 60)}" * bool(issue.assignee)
 
@@ -6768,13 +7600,14 @@ class BeadsQueue:
         elif claim.owed == "claim":
             if not closed:  # what is closed needs no claim
                 self._reclaim(claim, issue)
-        elif issue.assignee == claim.actor and issue.status != "open":
+        elif issue.assignee in self._list_holders(claim) and issue.status != "open":
             # A worker may have said blocked, say, of its own issue: it is still ours.
             marked = HANDED_OVER_LABEL in issue.labels
-            if claim.owed == "release" and self._is_ours(issue, claim.actor):
-                self._tell(release_argv(claim.issue, marked), lambda now: not self._is_ours(now, claim.actor))
+            if claim.owed == "release" and self._is_ours(issue, claim):
+                self._tell(release_argv(claim.issue, marked), lambda now: not self._is_ours(now, claim))
             elif claim.owed == "label" and not marked:
-                self._tell(mark_argv(claim.issue), lambda now: now is None or HANDED_OVER_LABEL in now.labels)
+                argv = label_argv(claim.issue, HANDED_OVER_LABEL, True)
+                self._tell(argv, lambda now: now is None or HANDED_OVER_LABEL in now.labels)
             elif claim.owed == "close":
                 self._tell(close_argv(claim.issue, f"merged; {claim.ref}"), lambda now: not now or now.status in CLOSED)
         elif claim.owed in ("label", "close"):
@@ -6782,7 +7615,7 @@ class BeadsQueue:
         # What was only a claim beside a file is claimed first, then marked.
         label = "label" if claim.owed == "claim" and claim.state == "handed-over" and not closed else ""
         self.claims.change(claim.but(owed=label))
-        told = {"release": closed or issue.status == "open" or self._is_ours(issue, claim.actor)}
+        told = {"release": closed or issue.status == "open" or self._is_ours(issue, claim)}
         told["close"] = claim.state == "closed"
         if told.get(claim.owed, True):
             return ""
@@ -6817,6 +7650,107 @@ class BeadsQueue:
         """
         instead = f"use `bd close {clean_line(issue_id, 60)}`"
         raise WitnessError(f"the queue of this rig is {self.backend} ({self.backend_why})", instead)
+
+
+# ====================================================================================================
+# room: hooks — the queue of a Gas Town: beads that hang on the hooks of its workers
+# ====================================================================================================
+
+
+class TownQueue(BeadsQueue):
+    """Issues that `gt sling` gives to workers: ours while they are claimed, and while they hang on a hook of our claim.
+
+    A hooked bead is in progress, and one on the hook of the worker that a claim of ours names is ours.
+    """
+
+    HELD = ("in_progress", "hooked")
+
+    def __init__(self, host: Host, rig: Rig, config: Config, actor: str, backend: tuple, town: Gastown) -> None:
+        super().__init__(host, rig, config, actor, backend)
+        self.host, self.town = host, town
+
+    def _list_holders(self, claim: Claim) -> tuple:
+        hooks = (f"{self.rig.name}/polecats/{claim.name}", f"{self.rig.name}/{claim.name}") if claim.name else ()
+        return (claim.actor, self._park(claim), *hooks)
+
+    @staticmethod
+    def _park(claim: Claim) -> str:
+        """Return our name without a slash: gt can make no session of it, so its daemon takes nothing held under it."""
+        return claim.actor.replace("/", ":")
+
+    def _name(self, issue: Issue, claim: Claim | None) -> Issue:
+        issue = issue.but(status="in_progress") if issue.status == "hooked" else issue
+        held = claim is not None and claim.state not in ("released", "closed") and issue.status == "in_progress"
+        return issue.but(assignee=claim.actor) if held and issue.assignee in self._list_holders(claim) else issue
+
+    def find_hook(self, issue: Issue) -> str:
+        """Return the worker on whose hook a bead hangs, "" if on none."""
+        pattern = rf"{re.escape(self.rig.name)}/(?:polecats/)?({POLECAT_NAME})"
+        match = re.fullmatch(pattern, issue.assignee) if issue.status in self.HELD else None
+        return match.group(1) if match else ""
+
+    # -- the label of a sling ------------------------------------------------------------------------
+
+    def mark(self, claim: Claim) -> None:
+        """Label a claimed bead while it is given to a worker: for some seconds of a sling it is open and nobody's.
+
+        Raises:
+            ToolError: it cannot be labelled; then it must not be slung.
+        """
+        own = f"{SLING_LABEL}{self.actor.rpartition('@')[2]}:{int(self.host.now())}"
+        self._tell(label_argv(claim.issue, own, True), lambda now: now is not None and own in now.labels)
+
+    def unmark(self, issue_id: str) -> None:
+        """Take our labels off, as far as that can be done now; one that is left says nothing after a while."""
+        try:
+            issue = self.find(issue_id)
+        except ToolError:
+            return
+        own = self.actor.rpartition("@")[2]
+        for label in issue.labels if issue is not None else ():
+            if read_sling_label(label)[0] == own:
+                self.bd.run(*label_argv(issue_id, label, False))
+
+    def release(self, claim: Claim) -> str:
+        """Give a bead back, now or as soon as the database answers; return what a person should know of it."""
+        self.unmark(claim.issue)
+        return super().release(claim)
+
+    # -- handing over --------------------------------------------------------------------------------
+
+    def hand_over(self, claim: Claim) -> str:
+        """Keep a bead whose work waits to be merged: marked, told where it is, and on nobody's hook.
+
+        Its worker is gone, and `gt polecat nuke` would open what still hangs on its hook. In an open convoy it is held
+        under a name that gt's daemon takes for alive, or it would be given to a worker again.
+        """
+        self.claims.change(claim.but(state="handed-over", owed="label"))
+        try:
+            issue = self.find(claim.issue)
+            if issue is not None and issue.status != "open" and issue.assignee in self._list_holders(claim):
+                if HANDED_OVER_LABEL not in issue.labels:
+                    self._tell(
+                        label_argv(claim.issue, HANDED_OVER_LABEL, True),
+                        lambda now: now is None or HANDED_OVER_LABEL in now.labels,
+                    )
+                    told = f"handed over by Witness: branch {claim.branch or '(none)'}, {claim.ref}"
+                    self.bd.run(*note_argv(claim.issue, told))  # for whoever reads it; the label is what counts
+                self._take_off(claim, issue)
+            return self.settle(claim.but(state="handed-over", owed="label"))
+        except ToolError as error:
+            return f"the queue is told as soon as it answers: {error.message}"
+
+    def _take_off(self, claim: Claim, issue: Issue) -> None:
+        """Take a bead off the hook of a worker that is gone."""
+        holder = self._park(claim) if claim.issue in self.town.list_convoyed() else claim.actor
+        if issue.status in CLOSED or (issue.status, issue.assignee) == ("in_progress", holder):
+            return
+        argv = hold_argv(claim.issue, holder)
+        self._tell(argv, lambda now: now is None or now.status in CLOSED or now.assignee == holder)
+
+    def take_back(self, claim: Claim) -> str:
+        """Claim a handed-over bead again that gt has opened meanwhile; return what could not be told."""
+        return self._owe(claim.but(state="handed-over"), "claim")
 
 
 # ====================================================================================================
@@ -6915,7 +7849,11 @@ class Mailbox:
         except FileNotFoundError:
             return
 
-    def deliver(self, to: str, subject: str, body: str, key: str, sender: str = "") -> None:
+    def flush(self) -> str:
+        """Do what `acknowledge` has left for later, which is nothing here."""
+        return ""
+
+    def deliver(self, to: str, subject: str, body: str, key: str, sender: str = "", again: bool = False) -> None:  # noqa: ARG002
         """Deliver a letter once: its file's name comes from the key, so a second delivery finds the first.
 
         Raises:
@@ -6933,6 +7871,118 @@ class Mailbox:
         content = render_mail(sender or self.address, to, subject, body, self.host.now(), name)
         self.host.write(temporary, content)
         self.host.move(temporary, os.path.join(folder, "new", name))
+
+
+# ====================================================================================================
+# room: post — the mail of a Gas Town: `gt mail`, or what bd kept before it
+# ====================================================================================================
+
+
+SUBJECT_BYTES = 480  # of one subject; bd takes 500
+BODY_BYTES = 60000  # of one body; the database keeps 65,535
+
+
+def _cut(text: str, limit_bytes: int) -> str:
+    return text.encode("utf-8", "replace")[:limit_bytes].decode("utf-8", "ignore")
+
+
+class TownMail:
+    """The mail of the town, for the witness of one rig."""
+
+    def __init__(self, host: Host, town: Gastown) -> None:
+        self.host, self.town = host, town
+        self.address = town.address
+        self._boxes = {}  # by mail: which program, in whose folder, keeps it
+        self._done = []  # acknowledged, to be archived in one call
+        self._known = {}  # by program and identity: the answer of last time, and what it meant
+
+    def _list_boxes(self) -> list:
+        """Return (program, identity) of every inbox that is ours: gt's own is one, bd kept four."""
+        if self.town.can("native"):
+            return [(self.town.gt, self.address)]
+        names = (self.address, self.address.replace("/", "-"))
+        here = Program(self.host, "bd", self.town.rig.path, self.town.gt.timeout_s)
+        return [(program, name) for program in (here, self.town.bd) for name in names]
+
+    def read_inbox(self, known) -> tuple:
+        """Return (mails not yet known, oldest first, how many wait, port); at most MAILS_PER_TICK."""
+        trouble = self.town.gt.meet()
+        if trouble:
+            return (), 0, Port(state=UNKNOWN, version=self.town.gt.told(), reason=trouble)
+        found = {}
+        for program, name in self._list_boxes():
+            ran = program.run(*inbox_argv(self.town.gt.dialect, name))
+            mark = hash(ran.out), ran.status, ran.failure
+            kept, inbox = self._known.get((program.folder, name), (None, None))
+            if kept != mark:  # ten thousand mails are not read anew for being there still
+                inbox = decode_inbox(ran)
+            self._known[program.folder, name] = mark, inbox
+            if inbox.kind != "mails":
+                reason = f"{program.tool} mail inbox: {inbox.reason}"
+                return (), 0, Port(state=UNKNOWN, version=self.town.gt.told(), reason=reason)
+            for mail in inbox.mails:
+                self._boxes[mail.id], found[mail.id] = program, mail
+        self._boxes = {one: program for one, program in self._boxes.items() if one in found}
+        waiting = sorted((mail for mail in found.values() if mail.id not in known), key=lambda one: (one.at, one.id))
+        return tuple(waiting[:MAILS_PER_TICK]), len(found), Port(version=self.town.gt.told())
+
+    def acknowledge(self, mail_id: str) -> None:
+        """Have a mail taken out of the inbox by the next `flush`."""
+        self._done.append(mail_id)
+
+    def flush(self) -> str:
+        """Archive what was acknowledged, one call for all; return why not all of it is, mostly "".
+
+        What is not archived is in the next inbox again; that it was dealt with stands in the memory.
+        """
+        done, self._done = self._done, []
+        left = []
+        for program in {id(self._boxes.get(one)): self._boxes.get(one) for one in done}.values():
+            some = [one for one in done if self._boxes.get(one) is program]
+            if program is None or not some:
+                continue
+            ran = program.run(*archive_argv(self.town.gt.dialect, some))
+            archived = set(decode_archive(ran, some))
+            if not set(some) <= archived:
+                left.append(find_complaint(ran) or f"{len(set(some) - archived)} mails")
+        return f"not archived: {'; '.join(left)}" if left else ""
+
+    def _find_copy(self, to: str, mark: str) -> bool:
+        """Tell whether a letter lies in an inbox already; where that cannot be known it is sent once more."""
+        inbox = decode_inbox(self.town.gt.run(*inbox_argv(self.town.gt.dialect, to)))
+        return any(mark in mail.body for mail in inbox.mails)
+
+    def deliver(self, to: str, subject: str, body: str, key: str, sender: str = "", again: bool = False) -> None:
+        """Send a letter; again: it may have been sent before, and is looked for first.
+
+        Raises:
+            ToolError: it could not be sent.
+            UsageError: the address is none.
+        """
+        address_folder(to)
+        if not re.match(r"\w", to):  # it would be taken for an option
+            raise UsageError(f"{clean_line(to)!r} is no mail address", "write RIG/NAME, RIG/witness or mayor/")
+        trouble = self.town.gt.meet()
+        if trouble:
+            raise ToolError(trouble, "install gt, or mend it")
+        mark = f"Witness-Key: {clean_line(key, 120)}"
+        if again and self._find_copy(to, mark):
+            return
+        if self.town.can("native"):
+            program = self.town.gt
+        else:  # the town's inboxes go by names without a slash
+            program, to = self.town.bd, to if to.endswith("/") else to.replace("/", "-")
+        sender = sender or self.address
+        subject, body = _cut(clean_line(subject, 300), SUBJECT_BYTES), _cut(clean_text(body, 32000), BODY_BYTES)
+        argv = send_argv(self.town.gt.dialect, sender, to, subject or "(no subject)", f"{body}\n\n{mark}\n")
+        rig, _, name = sender.partition("/")
+        polecat = {"GT_ROLE": "polecat", "GT_POLECAT": name, "BD_ACTOR": f"{rig}/polecats/{name}"}
+        ran = program.run(*argv, **(polecat if sender != self.address and is_polecat_name(name) else {}))
+        answer = decode_gt(ran)
+        if answer.kind == REFUSED and to != "mayor/":  # one who is gone, mostly: then a mind must know
+            self.deliver("mayor/", f"for {to}: {subject}", f"gt knows no {to}.\n\n{body}", key)
+        elif answer.kind != DONE:
+            raise ToolError(f"{program.tool} mail send {to}: {answer.reason}", "it is tried again by itself")
 
 
 # ====================================================================================================
@@ -7271,6 +8321,27 @@ def list_module_tips(git: Git, module: str) -> tuple:
 # ====================================================================================================
 
 
+def is_provisioned(tools: Tools, tree: Worktree, path: str) -> bool:
+    """Tell whether an untracked file is one that the tools put there, and nobody's work."""
+    if path in tools.config.provisioned:
+        return True
+    rule = dict(tools.dialect.provisioned).get(path) if tools.dialect is not None else None
+    if rule is None:
+        return False
+    kind, _, text = rule.partition(" ")
+    try:
+        if kind == "any":
+            return os.path.isfile(os.path.join(tree.path, path))
+        content = tools.host.read(os.path.join(tree.path, path), 1 << 20) or b""
+        if kind == "same":
+            return content == tools.host.read(os.path.join(tools.rig.path, text), 1 << 20)
+    except OSError:
+        return False
+    if kind == "lines":
+        return set(content.decode("utf-8", "replace").split("\n")) <= {"", *text.split()}
+    return text.encode() in content
+
+
 def _find_dirt(tools: Tools, retirement: Retirement, tree: Worktree) -> list:
     entries = list_status(tools.git, tree, submodules=tree.path == retirement.path)
     born = dict(retirement.birth)
@@ -7282,7 +8353,7 @@ def _find_dirt(tools: Tools, retirement: Retirement, tree: Worktree) -> list:
     now = hash_files(tools.git, tree, same)
     found = [Finding(kind="untracked", what=path) for path in list_strays(tools.git, tree)]
     for kind, path in entries:
-        if kind == "?" and path not in tools.config.provisioned:
+        if kind == "?" and not is_provisioned(tools, tree, path):
             found.append(Finding(kind="untracked", what=path))
         elif kind != "?" and not (path in now and now[path] == born[path]):
             found.append(Finding(kind="modified", what=path))
@@ -7695,7 +8766,7 @@ def _write_tree(tools: Tools, retirement: Retirement, tree: Worktree, committed:
             host.remove(left)
 
 
-def keep_submodules(tools: Tools, retirement: Retirement, tree: Worktree) -> None:
+def keep_submodules(tools: Tools, retirement: Retirement, tree: Worktree, folder: str = RETIRING_REFS) -> None:
     """Fetch what only a submodule's repository has to refs of ours: the repository goes with the worktree's entry.
 
     Those that are not checked out any more, too: `deinit` and a branch without them leave their commits there.
@@ -7708,7 +8779,7 @@ def keep_submodules(tools: Tools, retirement: Retirement, tree: Worktree) -> Non
         tips, _ = list_module_tips(git, module)
         if not tips:
             continue  # its remotes have everything
-        place = f"{RETIRING_REFS}{retirement.id}-sub/{re.sub(r'[^A-Za-z0-9/_-]+', '_', name)}"
+        place = f"{folder}{retirement.id}-sub/{re.sub(r'[^A-Za-z0-9/_-]+', '_', name)}"
         serve = "--upload-pack=git -c uploadpack.allowAnySHA1InWant=true upload-pack"
         specs = [f"+{tip}:{place}/tips/{tip}" for tip in tips]
         specs += [f"+{ref}:{place}/{ref}" for ref in tips.values() if ref]
@@ -7718,15 +8789,24 @@ def keep_submodules(tools: Tools, retirement: Retirement, tree: Worktree) -> Non
             raise ToolError(f"commits of the submodule {name} could not be fetched")
 
 
-def preserve(tools: Tools, retirement: Retirement, tree: Worktree, committed: bool = False) -> str:
-    """Write the rescue commit, or a further one on top of it, under the retiring ref; return its name.
+def preserve(
+    tools: Tools,
+    retirement: Retirement,
+    tree: Worktree,
+    committed: bool = False,
+    folder: str = RETIRING_REFS,
+    note: str = "",
+) -> str:
+    """Write the rescue commit, or a further one on top of it, under its ref; return its name.
+
+    folder: of the ref, that of retirements under way or of what is only kept. note: a line of its message.
 
     Raises:
         ToolError: anything failed; nothing was removed, and it can be done again.
     """
     git = tools.git
-    ref = RETIRING_REFS + retirement.id
-    keep_submodules(tools, retirement, tree)
+    ref = folder + retirement.id
+    keep_submodules(tools, retirement, tree, folder)
     before = git.value(None, "rev-parse", "--verify", "--quiet", ref)
     parents = [before] if before else []
     tips = find_rescue_tips(tools, retirement, tree)
@@ -7736,7 +8816,7 @@ def preserve(tools: Tools, retirement: Retirement, tree: Worktree, committed: bo
             parents.append(one)
     content = _write_tree(tools, retirement, tree, committed)
     words = [word for one in parents for word in ("-p", one)]
-    message = f"witness: {retirement.id}{' (committed)' if committed else ''}\n"
+    message = f"witness: {retirement.id}{' (committed)' if committed else ''}\n" + (f"\n{note}\n" if note else "")
     commit = git.change(tree, *DURABLY, "commit-tree", content, *words, stdin=message.encode()).decode().strip()
     git.change(None, *DURABLY, "update-ref", "--create-reflog", ref, commit, before or NO_REF)
     # A gc --prune=now that runs beside us can drop objects that nothing named a moment ago.
@@ -8143,7 +9223,7 @@ def _close(tools: Tools, retirement: Retirement) -> Retirement:
         raise ToolError(f"its session {retirement.session} is still there")
     rename_ref(tools, RETIRING_REFS + retirement.id, RETIRED_REFS + retirement.id)
     parent = os.path.dirname(retirement.path)
-    if parent != tools.rig.polecats:
+    if parent != tools.rig.polecats and tools.dialect is None:  # else gt takes it away with its own records
         try:
             os.rmdir(parent)  # polecats/<name> of the nested layout, where nothing else is left in it
         except OSError:
@@ -8566,6 +9646,18 @@ def _make_worker(tools: Tools, order: dict, tell) -> tuple:
     return "", _watch_birth(tools, session)
 
 
+def _sling(host: Host, order: dict, tell) -> tuple:
+    """Let gt make a worker; return (fault, reason): ("", "") where it says that it did."""
+    folder, timeout_s = order["rig"]["path"], order["config"]["spawn_timeout"]
+    ran = host.run(order["argv"], timeout_s, cwd=folder, env=order["environ"])
+    answer = decode_gt(ran)
+    if answer.worker:
+        tell(name=answer.worker)
+    # What it refuses, or does not know, is about the issue; what it cannot do is a fault of the tool.
+    fault = "" if answer.kind in (MISSING, REFUSED) else "tool"
+    return ("", "") if answer.kind == DONE else (fault, f"{' '.join(order['argv'][:2])}: {answer.reason}")
+
+
 def run_spawn_child(host: Host, fd: int, order: dict) -> int:
     """Be the spawn child: fetch, worktree, session, then see that the worker lives; say all of it in SPAWN_FILE."""
     import signal
@@ -8578,7 +9670,7 @@ def run_spawn_child(host: Host, fd: int, order: dict) -> int:
     tools = make_tools(host, rig, config)
     path = os.path.join(rig.state, SPAWN_FILE)
     process = read_process(host, os.getpid())
-    note = {key: order[key] for key in ("issue", "name", "branch")}
+    note = {key: order[key] for key in ("issue", "name", "branch", "before") if key in order}
     note.update(pid=os.getpid(), start=process.start if process else 0, at=rfc3339(host.now()), ok=None)
 
     def tell(**changes) -> None:
@@ -8587,7 +9679,7 @@ def run_spawn_child(host: Host, fd: int, order: dict) -> int:
 
     tell()
     try:
-        fault, reason = _make_worker(tools, order, tell)
+        fault, reason = _sling(host, order, tell) if "argv" in order else _make_worker(tools, order, tell)
     except (OSError, WitnessError) as error:  # without a word of it, "no worker came of it" would be all that is known
         fault, reason = "tool", error.line() if isinstance(error, WitnessError) else str(error)
     tell(ok=not reason, reason=reason, fault=fault)
@@ -8613,6 +9705,7 @@ def read_spawn(store: Store) -> SpawnSight | None:
         branch=str(data.get("branch", "")),
         commit=str(data.get("commit", "")),
         birth=freeze(data.get("birth", [])),
+        before=tuple(str(one) for one in data.get("before", ()) if isinstance(data.get("before"), list)),
     )
 
 
@@ -8701,7 +9794,6 @@ class Station:
     def __init__(self, host: Host, rig: Rig, config: Config) -> None:
         self.host, self.rig = host, rig
         self.store = Store(host, rig)
-        self.mailbox = Mailbox(host, rig)
         self.tick_lock_fd = None
         self.actor = self.store.read_actor()
         self.use(config)
@@ -8720,13 +9812,40 @@ class Station:
     def use(self, config: Config) -> None:
         """Take settings into use."""
         self.config = config
-        self.queue = self._make_queue(self._find_backend())
-        self.tools = make_tools(self.host, self.rig, config, self.tick_lock_fd)
+        backend = self._find_backend()
+        self.town = Gastown(self.host, self.rig, config) if backend[0] == "gastown" else None
+        self.queue = self._make_queue(backend)
+        self.mailbox = Mailbox(self.host, self.rig) if self.town is None else TownMail(self.host, self.town)
+        self.make_tools()
 
     def _make_queue(self, backend: tuple):
+        if self.town is not None:
+            return TownQueue(self.host, self.rig, self.config, self.actor, backend, self.town)
         if backend[0] == "beads":
             return BeadsQueue(self.host, self.rig, self.config, self.actor, backend)
         return LocalQueue(self.host, self.rig, backend)
+
+    def make_tools(self) -> None:
+        """Make the tools anew: settings, lock or town have changed."""
+        dialect = self.town.gt.dialect if self.town is not None else None
+        self.tools = make_tools(self.host, self.rig, self.config, self.tick_lock_fd, dialect)
+
+    def look_at_town(self) -> tuple:
+        """Return (the town or None, the port of the spawner), and take the town's sessions for those to be watched."""
+        if self.town is None:
+            named = bool(self.config.agent_command)
+            return None, Port() if named else Port(state=ABSENT, reason="agent_command is not set")
+        town, port = self.town.look()
+        if town is not None:
+            told, values, origins = {"session_name": town.session, "tmux_socket": town.socket}, {}, {}
+            for name, value in told.items():
+                if self.config.origins[name] in ("default", "gt"):
+                    values[name], origins[name] = value, "gt"
+            if {**self.config.values, **values} != self.config.values or self.tools.dialect != self.town.gt.dialect:
+                config = self.config
+                self.config = Config({**config.values, **values}, {**config.origins, **origins})
+                self.make_tools()
+        return town, port
 
     def _find_backend(self) -> tuple:
         """Return (backend, why): the one that this rig had, where its database is away."""
@@ -8829,9 +9948,11 @@ def _sight_all(station: Station, worktrees, panes, memory: Memory) -> dict:
     return {tree.name: _sight(station, tree, by_session.get(names[tree.name], ()), memory) for tree in worktrees}
 
 
-def _list_wanted(memory: Memory, claims: dict | None) -> tuple:
+def _list_wanted(memory: Memory, claims: dict | None, worktrees) -> tuple:
     """Return the issues whose state counts although they are neither ready nor in progress."""
     ours = [claim.issue for claim in (claims or {}).values() if claim.state != "released" and claim.state != "closed"]
+    # Those of workers that somebody else has started.
+    ours += [find_assignment(Sighting(name=tree.name, worktree=tree), None, None)[0] for tree in worktrees]
     return tuple(one for one in dict.fromkeys([*ours, *memory.issues, *memory.spawned_issues]) if is_issue_id(one))
 
 
@@ -8843,24 +9964,28 @@ def observe(station: Station, memory: Memory, gap: bool = False, **wish) -> Obse
     host, rig, store = station.host, station.rig, station.store
     if station.spawn_child is not None and station.spawn_child.poll() is not None:
         station.spawn_child = None
-    panes = station.tools.tmux.list_panes()
-    ports = {"tmux": Port()}
+    town, spawner = station.look_at_town()
+    lost = station.town is not None and town is None  # then nobody knows on which server the sessions are
+    panes = f"which tmux server it is only gt tells: {spawner.reason}" if lost else station.tools.tmux.list_panes()
+    ports = {"tmux": Port(), "spawner": spawner}
     if isinstance(panes, str):
         ports["tmux"] = Port(state=UNKNOWN, version=station.versions.get("tmux", ""), reason=panes)
     ports["git"] = _ask_version(station, "git", ("git", "--version"))
     if ports["tmux"].state == PRESENT:
         ports["tmux"] = _ask_version(station, "tmux", ("tmux", "-V"))
-    claims = station.queue.claims.read()
-    asked = wish.get("only", ()) if wish else None
-    issues, bad_lines, ports["queue"] = station.queue.read_issues(_list_wanted(memory, claims), asked)
-    known = {mail for request in memory.requests.values() for mail in request.mails}
-    mails, waiting, ports["mailbox"] = station.mailbox.read_inbox(known)
-    ports["spawner"] = Port() if station.config.agent_command else Port(state=ABSENT, reason="agent_command is not set")
-    holds = store.read_holds()
     station.shelf.turn(host.now())
     worktrees, strangers, trouble = list_worktrees(rig, station.shelf)
     if trouble:
         ports["git"] = Port(state=UNKNOWN, reason=trouble)
+    known = {mail for request in memory.requests.values() for mail in request.mails}
+    mails, waiting, ports["mailbox"] = station.mailbox.read_inbox(known)
+    claims = station.queue.claims.read()
+    asked = wish.get("only", ()) if wish else None
+    wanted = _list_wanted(memory, claims, worktrees if town is not None else ())
+    asks = (read_ask(mail, rig.name, ()) for mail in mails if mail.sender == SLINGER)
+    named = tuple({ask.bead: None for ask in asks if ask.kind == "reassigned"})[:ACKS_PER_TICK]
+    issues, bad_lines, ports["queue"] = station.queue.read_issues(wanted, asked, named)
+    holds = store.read_holds()
     now = host.now()
     return Observation(
         now=now,
@@ -8888,6 +10013,7 @@ def observe(station: Station, memory: Memory, gap: bool = False, **wish) -> Obse
         resumed_at=holds["resumed_at"],
         actor=station.actor,
         command=rig.agents_path,
+        town=town,
         **wish,
     )
 
@@ -8959,12 +10085,449 @@ def type_nudge(station: Station, action: Nudge) -> tuple:
 
 
 # ====================================================================================================
-# room: perform — each action once; what came of it is a value
+# room: sling — a worker made by gt, outside the tick: what is at risk kept first, what came of it read back
 # ====================================================================================================
 
 
-def _outcome(station: Station, kind: str, action: Action, ok: bool, detail: str = "", **data) -> Outcome:
+def make_outcome(station: Station, kind: str, action: Action, ok: bool, detail: str = "", **data) -> Outcome:
+    """Return how an action ended."""
     return Outcome(kind=kind, subject=action.subject, ok=ok, at=station.host.now(), detail=detail, data=data)
+
+
+def end_child(station: Station, sight: SpawnSight) -> SpawnSight:
+    """End a spawn child that takes too long, with all that it has started; return what is known of it then."""
+    import signal
+
+    end_process(sight.pid, sight.start, signal.SIGTERM, station.host)
+    station.host.pause(KILL_GRACE_S)
+    end_process(sight.pid, sight.start, signal.SIGKILL, station.host)
+    return read_spawn(station.store) or sight
+
+
+# ---- what is at risk ---------------------------------------------------------------------------------
+
+
+def _fingerprint(tools: Tools, tree: Worktree) -> str:
+    """Return what differs as soon as a worktree holds something else than before."""
+    import zlib
+
+    changed, files_at = changed_files(tools.git, tree)
+    head = tools.git.value(tree, "rev-parse", "--verify", "--quiet", "HEAD")
+    log = tools.host.look(os.path.join(tree.admin, "logs", "HEAD"))
+    said = f"{head} {tree.branch} {log.st_size if log else 0} {files_at:.6f} {sorted(changed)}"
+    return f"state {zlib.crc32(said.encode('utf-8', 'surrogateescape')):08x} of {(head or 'nothing')[:12]}"
+
+
+def keep_work(tools: Tools, tree: Worktree) -> str:
+    """Keep all that a worktree holds under a ref, unless the last one kept holds the same; return the new ref or "".
+
+    Raises:
+        ToolError: it could not be kept.
+    """
+    mark, now = _fingerprint(tools, tree), tools.host.now()
+    kept = list_refs(tools.git, f"{KEPT_REFS}{tree.name}/")
+    if kept and mark in tools.git.line(None, "log", "-1", "--format=%B", max(kept)[0]):
+        return ""
+    record = Retirement(name=tree.name, id=f"{tree.name}/{time_id(now)}", at=now, branch=tree.branch, path=tree.path)
+    tip = tools.git.value(tree, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+    preserve(tools, record.but(admin=tree.admin, tip=tip or ""), tree, folder=KEPT_REFS, note=mark)
+    return KEPT_REFS + record.id
+
+
+def perform_keep(station: Station, action: KeepWork) -> Outcome:
+    """Keep the work of one whose worktree gt may reset."""
+    tree = read_worktree(station.rig, action.subject)
+    if not isinstance(tree, Worktree) or tree.trouble:
+        trouble = tree.trouble if isinstance(tree, Worktree) else tree or "it is gone"
+        return make_outcome(station, "keep", action, False, trouble)
+    ref = keep_work(station.tools, tree)
+    return make_outcome(station, "keep", action, True, f"{ref}: {action.why}" if ref else "", mark=action.mark)
+
+
+def perform_heartbeats(station: Station, action: SendHeartbeats) -> Outcome:
+    """Send the heartbeats that only gt's own commands in a session send."""
+    failed = []
+    for session in action.sessions if station.town.can("beats") else ():
+        ran = station.town.gt.run("gt", "heartbeat", "--state=working", GT_SESSION=session)
+        if not ran.ok:
+            failed.append(f"{session}: {find_complaint(ran)}")
+        if ran.failure:
+            break  # the rest would wait as long
+    return make_outcome(station, "beat", action, not failed, "; ".join(failed))
+
+
+# ---- a sling -----------------------------------------------------------------------------------------
+
+
+def _list_trees(station: Station) -> dict:
+    """Return the worktrees by name as they are now."""
+    found = list_worktrees(station.rig, Shelf(station.host))[0]
+    return {tree.name: tree for tree in found}
+
+
+def _list_lives(station: Station, names) -> frozenset | None:
+    """Return those of the workers whose sessions are there, None where that cannot be known."""
+    panes = station.tools.tmux.list_panes()
+    if isinstance(panes, str):
+        return None
+    return frozenset(
+        name
+        for name in names
+        if any(not pane.dead for pane in find_session(station.rig, station.config, name, panes)[0])
+    )
+
+
+def _names(tree: Worktree, issue: str) -> bool:
+    """Tell whether a worktree's branch names an issue, or any where issue is ""."""
+    match = re.fullmatch(r"polecat/[^/]+/([^@/]+)@\S+", tree.branch)
+    return match is not None and issue in ("", match.group(1))
+
+
+def look_at_slung(station: Station, claim: Claim, sight: SpawnSight | None) -> tuple:
+    """Return (what is there of a worker for a claimed bead, the worktrees).
+
+    Raises:
+        ToolError: that cannot be known now.
+    """
+    queue, trees = station.queue, _list_trees(station)
+    issue = queue.find(claim.issue)
+    lives = _list_lives(station, trees)
+    if lives is None:
+        raise ToolError("tmux does not answer, so nobody knows what came of the sling")
+    hook = queue.find_hook(issue) if issue is not None else ""
+    if hook:
+        branch = trees[hook].branch if hook in trees else ""
+        named = find_assignment(Sighting(name=hook, worktree=trees[hook]), None, None)[0] if hook in trees else ""
+        if hook in trees and named in ("", claim.issue):
+            return Slung(hook=hook, lives=lives), trees
+        return Slung(taken=f"{issue.assignee}{f' ({branch})' if branch else ''}", lives=lives), trees
+    if issue is None or (issue.status != "open" and issue.assignee not in ("", claim.actor)):
+        return Slung(taken=f"somebody: it is {issue.status if issue else 'gone'}", lives=lives), trees
+    claims = queue.claims.read_all().values()
+    others = {one.name for one in claims if one.issue != claim.issue and one.state in ("working", "failed", "claimed")}
+    # Its branch names the bead; in versions whose branches do not, it is the one that was not there before.
+    made = [one for one, tree in trees.items() if _names(tree, claim.issue) and one not in others]
+    if not made and sight is not None:
+        told = [one for one in (claim.name, sight.name) if one in trees and one not in others]
+        new = [one for one in trees if one not in sight.before and one not in others and not _names(trees[one], "")]
+        made = told or (new if len(new) == 1 and sight.pid else [])
+    elif not made and claim.name in trees:
+        made = [claim.name]
+    # One who lives comes first: a second one is left as it is, and reported.
+    return Slung(made=min(made, key=lambda one: (one not in lives, one)) if made else "", lives=lives), trees
+
+
+def _protect(station: Station) -> str:
+    """Keep the work of everybody without a session, and send heartbeats for all the others; return why not.
+
+    Asked right before a sling, however lately it was done: the sling chooses whom it resets by itself.
+    """
+    if not station.town.can("reuses"):
+        return ""
+    trees = _list_trees(station)
+    lives = _list_lives(station, trees)
+    if lives is None:
+        return "tmux does not answer, so nobody knows whose worktrees are at risk"
+    for name, tree in trees.items():
+        if name in lives:
+            continue
+        if tree.trouble:
+            return f"the work of {name} cannot be kept: {tree.trouble}"
+        try:
+            ref = keep_work(station.tools, tree)
+        except ToolError as error:
+            return f"the work of {name} cannot be kept: {error.message}"
+        if ref:
+            station.store.tell("kept", name, f"{ref}: before a sling")
+    sessions = tuple(session_for(station.config.session_name, station.rig.name, name) for name in sorted(lives))
+    told = perform_heartbeats(station, SendHeartbeats(subject="workers", sessions=sessions))
+    return "" if told.ok else f"a heartbeat could not be sent, and gt would end its session: {told.detail}"
+
+
+def _settle_slung(station: Station, action: Action, claim: Claim, slung: Slung, trees, reason, fault="") -> Outcome:
+    queue, git = station.queue, station.tools.git
+    state, name = judge_slung(slung)
+    tree, start = trees.get(name), claim.start
+    if tree is not None and not start:
+        default = default_branch(git, station.config)
+        start = (git.value(tree, "merge-base", "HEAD", default) if default else "") or ""
+    branch = tree.branch if tree is not None else claim.branch
+    claim = claim.but(state=state, name=name or claim.name, branch=branch, start=start)
+    if state in ("working", "failed"):
+        queue.claims.change(claim)
+        queue.unmark(claim.issue)
+    elif state == "lost":  # what another holds is not given back
+        queue.claims.change(claim.but(state="released"))
+        queue.unmark(claim.issue)
+    else:
+        queue.release(claim)
+    station.host.remove(station.store.path(SPAWN_FILE))
+    if state == "working":
+        return make_outcome(station, "spawn", action, True, name=name)
+    if state == "lost":
+        return make_outcome(station, "spawn", action, False, f"claimed by {slung.taken}", fault="lost")
+    reason = reason or "no worker came of it"
+    return make_outcome(station, "spawn", action, False, reason, name=name, fault=fault)
+
+
+def start_sling(station: Station, action: StartSpawn) -> Outcome:
+    """Protect who is at risk, claim, label, and start the child that slings; an earlier try's residue is used."""
+    issue, queue, town = action.issue, station.queue, station.town
+    earlier = queue.claims.read_all().get(issue.id)
+    residue = earlier is not None and earlier.name == action.name != ""
+    fault = _protect(station)
+    if fault:
+        return make_outcome(station, "spawn", action, False, fault, fault="tool")
+    claim = Claim(
+        issue=issue.id,
+        actor=station.actor,
+        at=station.host.now(),
+        name=action.name if residue else "",
+        branch=earlier.branch if residue else "",
+        start=earlier.start if residue else "",
+    )
+    try:
+        fault, holder = queue.claim(claim)
+        if fault:
+            return make_outcome(station, "spawn", action, False, f"claimed by {holder}", fault=fault)
+        claim = claim.but(shared=True)
+        try:
+            queue.mark(claim)
+            slung, trees = look_at_slung(station, claim, None)
+        except ToolError:
+            queue.release(claim)
+            raise
+    except ToolError as error:
+        return make_outcome(station, "spawn", action, False, error.line(), fault="tool")
+    argv = next_sling(town.gt.dialect, station.rig.name, issue.id, slung, station.config.sling_args)
+    if not argv:  # an earlier sling has come to its end after all
+        return _settle_slung(station, action, claim, slung, trees, "")
+    order = {
+        "rig": dump_value(station.rig),
+        "config": station.config.values,
+        "issue": issue.id,
+        "name": claim.name,
+        "branch": "",
+        "argv": argv,
+        "environ": town.gt.environment(),
+        "before": sorted(trees),
+    }
+    child = start_spawn_child(station.store, order)
+    if isinstance(child, str):
+        queue.release(claim)
+        return make_outcome(station, "spawn", action, False, child, fault="host")
+    station.spawn_child = child
+    return make_outcome(station, "spawn-started", action, True)
+
+
+def end_sling(station: Station, action: EndSpawn, sight: SpawnSight, claim: Claim | None) -> Outcome:
+    """Read back what a sling has made, and settle its claim by that."""
+    if claim is None:
+        station.host.remove(station.store.path(SPAWN_FILE))
+        return make_outcome(station, "spawn", action, False, "its claim is gone", fault="host")
+    try:
+        slung, trees = look_at_slung(station, claim, sight if sight.issue == claim.issue else None)
+    except ToolError as error:
+        return make_outcome(station, "spawn-unsettled", action, False, error.message)
+    return _settle_slung(station, action, claim, slung, trees, sight.reason or action.why, sight.fault)
+
+
+# ---- sessions, and what only the witness did -----------------------------------------------------------
+
+
+SESSION_START_S = 60.0  # gt itself waits up to 180 s for an agent; a tick cannot
+
+
+def start_session(station: Station, name: str) -> str:
+    """Let gt start the session of a worker, or of the refinery; return "" or why not."""
+    timeout_s = max(SESSION_START_S, station.config.tool_timeout)
+    answer = decode_gt(station.town.gt.run(*start_argv(station.rig.name, name), timeout_s=timeout_s))
+    return "" if answer.kind == DONE else answer.reason
+
+
+def perform_session(station: Station, action: StartSession) -> Outcome:
+    """Start the session of one who is no worker."""
+    reason = start_session(station, action.subject)
+    return make_outcome(station, "session", action, not reason, reason)
+
+
+def perform_patrol(station: Station, action: Patrol) -> Outcome:
+    """Go through the town once, and let bd ring the timers of its gates."""
+    panes = station.tools.tmux.list_panes()
+    found = station.town.patrol(None if isinstance(panes, str) else {pane.session for pane in panes})
+    bd = station.queue.bd
+    if not bd.meet() and bd.numbers >= GATES_SINCE:
+        bd.run(*GATES_ARGV)
+    return make_outcome(station, "patrol", action, True, **found)
+
+
+# ---- after a retirement --------------------------------------------------------------------------------
+
+
+def take_over(station: Station, retirement: Retirement) -> Claim | None:
+    """Return a claim for the bead of a retired worker that somebody else has slung, None where it has none."""
+    issue = station.queue.find(retirement.issue)
+    if issue is None or station.queue.find_hook(issue) != retirement.name:
+        return None
+    return Claim(
+        issue=retirement.issue,
+        actor=station.actor,
+        at=station.host.now(),
+        state="working",
+        name=retirement.name,
+        branch=retirement.branch,
+        start=retirement.start,
+        shared=True,
+    )
+
+
+def _why_not_nuked(station: Station, name: str, folder: str) -> str:
+    """Return why gt may not be told to forget a worker; it destroys whatever it finds."""
+    for _, _, files in os.walk(folder):
+        if files:
+            return f"{folder} holds files"
+    lives = _list_lives(station, (name,))
+    if lives is None or lives:
+        return "a session of that name is there" if lives else "tmux does not answer"
+    if station.tools.git.test(None, "show-ref", "--verify", "--quiet", f"refs/heads/polecat/{name}"):
+        return f"it would delete the branch polecat/{name}"
+    return ""
+
+
+def put_records_right(station: Station, retirement: Retirement) -> None:
+    """Let gt forget a retired worker of whom nothing but an empty folder is left, and see that it does no harm.
+
+    Every branch is compared before and after, and the bead is claimed again where gt has opened it.
+    """
+    git, store, name = station.tools.git, station.store, retirement.name
+    folder = os.path.join(station.rig.polecats, name)
+    if not station.town.can("native") or not os.path.isdir(folder):
+        return
+    try:
+        why = _why_not_nuked(station, name, folder)
+        if not why:
+            before = dict(list_refs(git, "refs/heads/"))
+            answer = decode_gt(station.town.gt.run(*nuke_argv(station.rig.name, name), timeout_s=SESSION_START_S))
+            after = dict(list_refs(git, "refs/heads/"))
+            for ref in set(before) - set(after):
+                git.change(None, "update-ref", ref, before[ref], NO_REF)
+                store.tell("kept", name, f"{ref}: gt deleted it, it is back")
+            why = "" if answer.kind == DONE else answer.reason
+        claim = station.queue.claims.read_all().get(retirement.issue)
+        if claim is not None and claim.state == "handed-over" and claim.name == name:
+            issue = station.queue.find(claim.issue)
+            if issue is not None and issue.status == "open":
+                left = station.queue.take_back(claim)
+                store.tell("claimed", claim.issue, f"gt opened it; {left}" if left else "gt opened it")
+    except (ToolError, OSError) as error:
+        why = clean_line(str(error))
+    if why:
+        store.tell("retired", name, f"gt's own record of it is left as it is: {why}")
+    try:
+        os.rmdir(folder)
+    except OSError:
+        return  # gt took it away, or it holds something
+
+
+# ====================================================================================================
+# room: upkeep — our claims brought together with their queue: handed over, given back, told, closed
+# ====================================================================================================
+
+
+def hand_over_issue(station: Station, retirement: Retirement, outcome: Outcome) -> None:
+    """Hand an issue over: closed where its work is on the default branch, set free where there was none."""
+    queue = station.queue
+    claim = queue.claims.read_all().get(retirement.issue)
+    if claim is None and station.town is not None:  # of a worker that somebody else has slung
+        claim = take_over(station, retirement)
+    if claim is None or claim.actor != station.actor or claim.name != retirement.name:
+        return
+    claim = claim.but(ref=outcome.data.get("ref") or "", tip=outcome.data.get("tip") or "")
+    if outcome.data.get("no_commits"):
+        queue.release(claim)
+    elif outcome.data.get("merged") and station.config.close_merged:
+        try:
+            left = queue.finish(claim)
+        except WitnessError as error:  # its line was deleted, say: the retirement must end all the same
+            left = error.line()
+            queue.hand_over(claim)
+        if left:
+            station.store.tell("unclosed", claim.issue, left)
+    else:
+        queue.hand_over(claim)
+
+
+def _find_work(station: Station, claim: Claim) -> str:
+    """Return what exists of a gone worker's work, "" if nothing does."""
+    git, branch = station.tools.git, claim.branch or f"polecat/{claim.name}"
+    for ref, commit in list_refs(git, f"refs/heads/{branch}"):
+        default = default_branch(git, station.config)
+        if (
+            ref == f"refs/heads/{branch}"
+            and commit != claim.start
+            and not (default and is_on_default(git, commit, default))
+        ):
+            return f"its branch {branch} has commits"
+    for folder in (RETIRING_REFS, RETIRED_REFS, KEPT_REFS):
+        for ref, _ in list_refs(git, f"{folder}{claim.name}/"):
+            return f"{ref} has work of it"
+    return ""
+
+
+def perform_release(station: Station, action: ReleaseOrphan) -> Outcome:
+    """Set an orphan free, unless something of its worker's work exists."""
+    claim = station.queue.claims.read_all().get(action.subject)
+    if (claim or action.claim) != action.claim or read_worktree(station.rig, action.claim.name) is not None:
+        return make_outcome(station, "release", action, False, "it is worked on again")
+    work = _find_work(station, action.claim)
+    if work:
+        return make_outcome(station, "release", action, False, work, kept=True)
+    left = station.queue.release(action.claim)
+    station.store.tell("released", action.subject, f"{action.why}; {left}" if left else action.why)
+    return make_outcome(station, "release", action, True)
+
+
+def perform_settle(station: Station, action: SettleClaim) -> Outcome:
+    """Bring one claim and the queue together."""
+    queue, claim = station.queue, action.claim
+    if queue.claims.read_all().get(action.subject) != claim:
+        return make_outcome(station, "settle", action, True, "it has changed meanwhile")
+    if action.step == "tell":
+        queue.settle(claim)
+    elif action.step == "keep":
+        left = queue.keep(claim)
+        station.store.tell("claimed", action.subject, f"{action.why}; {left}" if left else action.why)
+    elif action.step == "closed":
+        queue.claims.change(claim.but(state="closed"))  # so that a later reopening frees it
+    else:
+        queue.claims.change(claim.but(state="released"))
+        station.store.tell("released", action.subject, action.why)
+    return make_outcome(station, "settle", action, True)
+
+
+def perform_check_merged(station: Station, action: CheckMerged) -> Outcome:
+    """Close an issue whose work has reached the default branch."""
+    claim, git, queue = action.claim, station.tools.git, station.queue
+    # A shared queue has told of what is closed already; asked for each of hundreds, it would hold up the tick.
+    issue = queue.find(claim.issue) if queue.whole else None
+    if issue is not None and issue.status in CLOSED:
+        queue.claims.change(claim.but(state="closed"))  # so that a later reopening frees it
+        return make_outcome(station, "merged", action, True, "closed already")
+    default = default_branch(git, station.config)
+    how = is_on_default(git, claim.tip, default) if claim.tip and default else None
+    if how:
+        left = queue.finish(claim)
+        told = f"its work is on {default} ({how})"
+        if left:
+            station.store.tell("unclosed", claim.issue, f"{told}; {left}")
+        else:
+            station.store.tell("closed", claim.issue, told)
+    return make_outcome(station, "merged", action, bool(how), how or "not on the default branch")
+
+
+# ====================================================================================================
+# room: perform — each action once; what came of it is a value
+# ====================================================================================================
 
 
 def _perform_look(station: Station, action: LookTwice) -> Outcome:
@@ -8981,7 +10544,7 @@ def _perform_look(station: Station, action: LookTwice) -> Outcome:
         except ToolError as error:
             look = Look(name=action.subject, at=now, ok=False, reason=error.message)
     station.looks = {**station.looks, action.subject: look}
-    return _outcome(station, "look", action, look.ok, look.reason)
+    return make_outcome(station, "look", action, look.ok, look.reason)
 
 
 def _perform_nudge(station: Station, action: Nudge) -> Outcome:
@@ -8997,7 +10560,7 @@ def _perform_nudge(station: Station, action: Nudge) -> Outcome:
         details.append(detail)
         if delivered:
             break
-    return _outcome(station, "nudge", action, delivered, "; ".join(details))
+    return make_outcome(station, "nudge", action, delivered, "; ".join(details))
 
 
 def _call_sink(station: Station, action: SendLetter) -> str:
@@ -9031,7 +10594,8 @@ def _perform_letter(station: Station, action: SendLetter) -> Outcome:
     letter, failed, mailed = action.letter, [], action.letter.mailed
     if not mailed:
         try:
-            station.mailbox.deliver(letter.to, letter.subject, letter.body, action.subject)
+            again = letter.tries > 0 or station.first  # it may have been sent, and the memory not have learned of it
+            station.mailbox.deliver(letter.to, letter.subject, letter.body, action.subject, again=again)
             mailed = True
         except (OSError, WitnessError) as error:
             failed.append(f"mail to {letter.to}: {error}")
@@ -9039,12 +10603,12 @@ def _perform_letter(station: Station, action: SendLetter) -> Outcome:
         reason = _call_sink(station, action)
         failed += [reason] if reason else []
     station.store.tell("letter", letter.to, letter.subject + (f" - not sent: {'; '.join(failed)}" if failed else ""))
-    return _outcome(station, "letter", action, not failed, "; ".join(failed), mailed=mailed)
+    return make_outcome(station, "letter", action, not failed, "; ".join(failed), mailed=mailed)
 
 
 def _perform_ack(station: Station, action: AckMail) -> Outcome:
     station.mailbox.acknowledge(action.subject)
-    return _outcome(station, "ack", action, True)
+    return make_outcome(station, "ack", action, True)
 
 
 def _perform_restart(station: Station, action: Restart) -> Outcome:
@@ -9063,30 +10627,12 @@ def _perform_restart(station: Station, action: Restart) -> Outcome:
             reason = "something runs in its pane again"
         elif own:
             tools.tmux.kill_session(own[0].session_id)  # only a shell or a dead pane: its name must be free
-    reason = reason or start_agent(tools, action.subject, action.issue, action.title, tree.path)
+    if not reason and station.town is not None:
+        reason = start_session(station, action.subject)
+    elif not reason:
+        reason = start_agent(tools, action.subject, action.issue, action.title, tree.path)
     station.store.tell("restarted", action.subject, reason or action.why)
-    return _outcome(station, "restart", action, not reason, reason)
-
-
-def _settle_claim(station: Station, retirement: Retirement, outcome: Outcome) -> None:
-    """Hand an issue over: closed where its work is on the default branch, set free where there was none."""
-    queue = station.queue
-    claim = queue.claims.read_all().get(retirement.issue)
-    if claim is None or claim.actor != station.actor or claim.name != retirement.name:
-        return
-    claim = claim.but(ref=outcome.data.get("ref") or "", tip=outcome.data.get("tip") or "")
-    if outcome.data.get("no_commits"):
-        queue.release(claim)
-    elif outcome.data.get("merged") and station.config.close_merged:
-        try:
-            left = queue.finish(claim)
-        except WitnessError as error:  # its line was deleted, say: the retirement must end all the same
-            left = error.line()
-            queue.hand_over(claim)
-        if left:
-            station.store.tell("unclosed", claim.issue, left)
-    else:
-        queue.hand_over(claim)
+    return make_outcome(station, "restart", action, not reason, reason)
 
 
 def _perform_retire(station: Station, action: Retire) -> Outcome:
@@ -9100,12 +10646,16 @@ def _perform_retire(station: Station, action: Retire) -> Outcome:
 
     outcome = retire_worktree(station.tools, action.retirement, record, ask_stopped)
     if outcome.data.get("result") == "retired" and action.retirement.issue:
-        _settle_claim(station, action.retirement, outcome)
+        hand_over_issue(station, action.retirement, outcome)
+    if outcome.data.get("result") == "retired" and station.town is not None:
+        put_records_right(station, action.retirement)
     return outcome
 
 
 def _perform_start_spawn(station: Station, action: StartSpawn) -> Outcome:
     """Claim, then start the child; anything that keeps it from starting ends the spawn here."""
+    if station.town is not None:
+        return start_sling(station, action)
     issue, rig, tools, name = action.issue, station.rig, station.tools, action.name
     earlier = station.queue.claims.read_all().get(issue.id)
     branches = {ref[len("refs/heads/polecat/") :] for ref, _ in list_refs(tools.git, "refs/heads/polecat/")}
@@ -9114,7 +10664,7 @@ def _perform_start_spawn(station: Station, action: StartSpawn) -> Outcome:
         left = [name for name, _ in list_refs(tools.git, f"{RETIRED_REFS}{name}/")]
         left += [f"branch polecat/{name}"] if name in branches else []
         if left:
-            return _outcome(
+            return make_outcome(
                 station, "spawn", action, False, f"{left[0]} is there from an earlier worker", fault="taken"
             )
     tree = read_worktree(rig, name) if earlier is not None and earlier.name == name else None
@@ -9133,9 +10683,9 @@ def _perform_start_spawn(station: Station, action: StartSpawn) -> Outcome:
     try:
         fault, holder = station.queue.claim(claim)
     except ToolError as error:
-        return _outcome(station, "spawn", action, False, error.line(), fault="tool")
+        return make_outcome(station, "spawn", action, False, error.line(), fault="tool")
     if fault:
-        return _outcome(station, "spawn", action, False, f"claimed by {holder}", fault=fault)
+        return make_outcome(station, "spawn", action, False, f"claimed by {holder}", fault=fault)
     order = {
         "rig": dump_value(rig),
         "config": station.config.values,
@@ -9147,31 +10697,27 @@ def _perform_start_spawn(station: Station, action: StartSpawn) -> Outcome:
     child = start_spawn_child(station.store, order)
     if isinstance(child, str):
         station.queue.release(claim)
-        return _outcome(station, "spawn", action, False, child, fault="host")
+        return make_outcome(station, "spawn", action, False, child, fault="host")
     station.spawn_child = child
-    return _outcome(station, "spawn-started", action, True)
+    return make_outcome(station, "spawn-started", action, True)
 
 
 def _perform_end_spawn(station: Station, action: EndSpawn) -> Outcome:
     """Settle a spawn by its effects: what it says of itself matters less than what is there."""
-    import signal
-
-    sight, host = action.sight, station.host
-    if action.overdue:
-        end_process(sight.pid, sight.start, signal.SIGTERM, host)
-        host.pause(KILL_GRACE_S)
-        end_process(sight.pid, sight.start, signal.SIGKILL, host)
-        sight = read_spawn(station.store) or sight
+    sight, host = (end_child(station, action.sight) if action.overdue else action.sight), station.host
     claim = station.queue.claims.read_all().get(action.subject)
     name = claim.name if claim is not None else sight.name
     if claim is not None and claim.state not in ("claimed", "failed"):
         host.remove(station.store.path(SPAWN_FILE))
         if claim.state == "released":
-            return _outcome(station, "spawn", action, False, "it was given back", fault="host")
-        return _outcome(station, "spawn", action, True, name=name)  # settled before a crash: only the memory missed it
+            return make_outcome(station, "spawn", action, False, "it was given back", fault="host")
+        # Settled before a crash: only the memory missed it.
+        return make_outcome(station, "spawn", action, True, name=name)
+    if station.town is not None:
+        return end_sling(station, action, sight, claim)
     panes = station.tools.tmux.list_panes()
     if isinstance(panes, str):
-        return _outcome(station, "spawn-unsettled", action, False, panes)
+        return make_outcome(station, "spawn-unsettled", action, False, panes)
     alive = any(not pane.dead for pane in find_session(station.rig, station.config, name, panes)[0])
     tree = read_worktree(station.rig, name) if name else None
     reason = "" if alive and tree is not None else sight.reason or action.why or "no worker came of it"
@@ -9187,72 +10733,7 @@ def _perform_end_spawn(station: Station, action: EndSpawn) -> Outcome:
         else:
             station.queue.claims.change(claim.but(state=state))
     host.remove(station.store.path(SPAWN_FILE))
-    return _outcome(station, "spawn", action, not reason, reason, name=name, fault=sight.fault if reason else "")
-
-
-def _find_work(station: Station, claim: Claim) -> str:
-    """Return what exists of a gone worker's work, "" if nothing does."""
-    git, branch = station.tools.git, claim.branch or f"polecat/{claim.name}"
-    for ref, commit in list_refs(git, f"refs/heads/{branch}"):
-        default = default_branch(git, station.config)
-        if (
-            ref == f"refs/heads/{branch}"
-            and commit != claim.start
-            and not (default and is_on_default(git, commit, default))
-        ):
-            return f"its branch {branch} has commits"
-    for folder in (RETIRING_REFS, RETIRED_REFS, KEPT_REFS):
-        for ref, _ in list_refs(git, f"{folder}{claim.name}/"):
-            return f"{ref} has work of it"
-    return ""
-
-
-def _perform_release(station: Station, action: ReleaseOrphan) -> Outcome:
-    claim = station.queue.claims.read_all().get(action.subject)
-    if (claim or action.claim) != action.claim or read_worktree(station.rig, action.claim.name) is not None:
-        return _outcome(station, "release", action, False, "it is worked on again")
-    work = _find_work(station, action.claim)
-    if work:
-        return _outcome(station, "release", action, False, work, kept=True)
-    left = station.queue.release(action.claim)
-    station.store.tell("released", action.subject, f"{action.why}; {left}" if left else action.why)
-    return _outcome(station, "release", action, True)
-
-
-def _perform_settle(station: Station, action: SettleClaim) -> Outcome:
-    queue, claim = station.queue, action.claim
-    if queue.claims.read_all().get(action.subject) != claim:
-        return _outcome(station, "settle", action, True, "it has changed meanwhile")
-    if action.step == "tell":
-        queue.settle(claim)
-    elif action.step == "keep":
-        left = queue.keep(claim)
-        station.store.tell("claimed", action.subject, f"{action.why}; {left}" if left else action.why)
-    elif action.step == "closed":
-        queue.claims.change(claim.but(state="closed"))  # so that a later reopening frees it
-    else:
-        queue.claims.change(claim.but(state="released"))
-        station.store.tell("released", action.subject, action.why)
-    return _outcome(station, "settle", action, True)
-
-
-def _perform_check_merged(station: Station, action: CheckMerged) -> Outcome:
-    claim, git, queue = action.claim, station.tools.git, station.queue
-    # A shared queue has told of what is closed already; asked for each of hundreds, it would hold up the tick.
-    issue = queue.find(claim.issue) if queue.whole else None
-    if issue is not None and issue.status in CLOSED:
-        queue.claims.change(claim.but(state="closed"))  # so that a later reopening frees it
-        return _outcome(station, "merged", action, True, "closed already")
-    default = default_branch(git, station.config)
-    how = is_on_default(git, claim.tip, default) if claim.tip and default else None
-    if how:
-        left = queue.finish(claim)
-        told = f"its work is on {default} ({how})"
-        if left:
-            station.store.tell("unclosed", claim.issue, f"{told}; {left}")
-        else:
-            station.store.tell("closed", claim.issue, told)
-    return _outcome(station, "merged", action, bool(how), how or "not on the default branch")
+    return make_outcome(station, "spawn", action, not reason, reason, name=name, fault=sight.fault if reason else "")
 
 
 def _perform_sweep(station: Station, action: SweepTrash) -> Outcome:
@@ -9260,7 +10741,7 @@ def _perform_sweep(station: Station, action: SweepTrash) -> Outcome:
     for one in swept:
         station.store.tell("swept", "kept folder", str(one))
     station.kept = measure_kept(station.rig, station.kept)
-    return _outcome(station, "sweep", action, True)
+    return make_outcome(station, "sweep", action, True)
 
 
 PERFORM = {
@@ -9272,10 +10753,14 @@ PERFORM = {
     Retire: _perform_retire,
     StartSpawn: _perform_start_spawn,
     EndSpawn: _perform_end_spawn,
-    ReleaseOrphan: _perform_release,
-    SettleClaim: _perform_settle,
-    CheckMerged: _perform_check_merged,
+    ReleaseOrphan: perform_release,
+    SettleClaim: perform_settle,
+    CheckMerged: perform_check_merged,
     SweepTrash: _perform_sweep,
+    KeepWork: perform_keep,
+    SendHeartbeats: perform_heartbeats,
+    Patrol: perform_patrol,
+    StartSession: perform_session,
 }
 # The kind of outcome that an action which raised is settled as.
 OUTCOME_KIND = {
@@ -9291,6 +10776,10 @@ OUTCOME_KIND = {
     SettleClaim: "settle",
     CheckMerged: "merged",
     SweepTrash: "sweep",
+    KeepWork: "keep",
+    SendHeartbeats: "beat",
+    Patrol: "patrol",
+    StartSession: "session",
 }
 
 
@@ -9301,7 +10790,7 @@ def perform(station: Station, action: Action) -> Outcome:
         outcome = PERFORM[kind](station, action)
     except (OSError, WitnessError) as error:
         text = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else error.line()
-        outcome = _outcome(station, OUTCOME_KIND[kind], action, False, clean_line(text, 300))
+        outcome = make_outcome(station, OUTCOME_KIND[kind], action, False, clean_line(text, 300))
     if not outcome.ok:
         station.proved.discard("git")  # it may be git: the next look asks it
     return outcome
@@ -9322,7 +10811,7 @@ def take_tick_lock(station: Station, wait_s: float) -> int:
     if fd is None:
         raise BusyError("another Witness is acting on this rig right now", "try again in a moment")
     station.tick_lock_fd = fd
-    station.tools = make_tools(station.host, station.rig, station.config, fd)
+    station.make_tools()
     return fd
 
 
@@ -9379,6 +10868,9 @@ def run_round(station: Station, gap: bool = False, act: bool = True, guard=None,
         if act and not isinstance(action, (LookTwice, SweepTrash)):
             station.store.log(describe(action))
         station.outcomes += (perform(station, action),)  # at once: the next one may raise
+    said = station.mailbox.flush()
+    if said:
+        station.store.log(said)
     station.first, station.taken_up = False, taken_up
     return seen, decision.but(memory=station.memory if act else decision.memory), list(station.outcomes)
 
@@ -9389,9 +10881,13 @@ def asks_for_more(outcomes) -> bool:
     A look that failed is not taken again at once: git that hangs would be asked twelve times in a row. So it is with
     a queue that cannot be told something.
     """
-    again = {"sweep": False, "settle": False}
-    return any(outcome.ok if outcome.kind == "look" else again.get(outcome.kind, True) for outcome in outcomes)
+    again = {"sweep": False, "settle": False, "beat": False, "session": False}
+    return any(
+        outcome.ok if outcome.kind in ("look", "keep") else again.get(outcome.kind, True) for outcome in outcomes
+    )
 
+
+LONG_ACTIONS = (Retire, StartSpawn, EndSpawn, SettleClaim, ReleaseOrphan, CheckMerged, SweepTrash, KeepWork, Patrol)
 
 # Signals are heeded between two tries: a one-shot command that retires for minutes must not keep `stop` waiting.
 TICK_LOCK_WAIT_S = 1.0
@@ -9440,7 +10936,9 @@ class Loop:
         """
         import fcntl
 
-        if not hasattr(fcntl, "F_NOTIFY") or not self.station.store.is_ours():  # a folder taken away is not made anew
+        if not isinstance(self.station.mailbox, Mailbox) or not hasattr(fcntl, "F_NOTIFY"):
+            return
+        if not self.station.store.is_ours():  # a folder taken away is not made anew
             return
         try:
             folder = os.path.join(self.station.mailbox.folder(self.station.mailbox.address), "new")
@@ -9571,7 +11069,7 @@ class Loop:
 
     def _show_busy(self, action: Action | None) -> None:
         """Say before an action that takes long that it does, so that `status` does not call it hanging."""
-        if isinstance(action, (Retire, StartSpawn, EndSpawn, SettleClaim, ReleaseOrphan, CheckMerged, SweepTrash)):
+        if isinstance(action, LONG_ACTIONS):
             view = self.station.store.read_view(whole=True)
             expected_by_at = self.station.host.now() + LONG_ACTION_TIMEOUTS * self.station.config.tool_timeout
             self.station.store.write_view({**view, "expected_by_at": rfc3339(expected_by_at)})

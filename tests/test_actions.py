@@ -22,6 +22,10 @@ SAMPLES = [
     w.SettleClaim(subject="de-1", claim=world.claim(), step="tell"),
     w.CheckMerged(subject="de-1", claim=world.claim()),
     w.SweepTrash(subject="kept folders"),
+    w.KeepWork(subject="alpha", mark="polecat/alpha"),
+    w.SendHeartbeats(subject="workers", sessions=("de-alpha",)),
+    w.Patrol(subject="the town"),
+    w.StartSession(subject="refinery"),
 ]
 
 

@@ -248,3 +248,104 @@ def test_more_than_may_be_read_is_unknown():
 )
 def test_complaint_is_found_among_the_noise(out, err, said):
     assert w.find_complaint(ran(out, err, 1)) == said
+
+
+# ---- gt ------------------------------------------------------------------------------------------------------------
+
+TOWN = recorded.TOWN_EXCHANGES
+INBOXES = [one for one in TOWN if one.meaning.startswith("mails")]
+ARCHIVED = [one for one in TOWN if one.meaning.startswith("archived")]
+
+
+@pytest.mark.parametrize("one", TOWN, ids=recorded.name)
+def test_recorded_exchange_in_a_town_means_what_is_stated(one):
+    meaning, _, reason = one.meaning.partition(": ") if one.meaning.split()[0] in w_kinds() else (one.meaning, "", "")
+    assert recorded.say_town(one) == meaning
+    if reason:
+        told = w.decode_inbox(one.ran) if one.argv[2:3] == ("inbox",) else w.decode_gt(one.ran)
+        assert reason in told.reason
+
+
+def w_kinds() -> set:
+    return {w.UNKNOWN, w.MISSING, w.REFUSED} | {f"{kind}:" for kind in (w.UNKNOWN, w.MISSING, w.REFUSED)}
+
+
+def test_every_kind_of_meaning_in_a_town_is_there():
+    counts = collections.Counter(one.meaning.split()[0].rstrip(":") for one in TOWN)
+    assert sum(counts.values()) == 181
+    assert set(counts) == {"version", "mails", "archived", "done", "missing", "refused", "unknown"}
+    assert {one.version for one in TOWN if one.argv[0] == "gt"} == {"0.0.1", "0.2.6", "0.5.0", "1.0.1"}
+
+
+@pytest.mark.parametrize("one", INBOXES, ids=recorded.name)
+def test_mails_come_oldest_first_with_their_senders_and_times(one):
+    mails = w.decode_inbox(one.ran).mails
+    assert [mail.at for mail in mails] == sorted(mail.at for mail in mails)
+    assert all(mail.at > w.parse_rfc3339("2026-11-01T00:00:00Z") for mail in mails)
+    assert all(mail.subject.isprintable() and "\x1b" not in mail.body for mail in mails)
+
+
+def test_mail_that_is_archived_already_or_gone_counts_as_archived_and_no_other():
+    def settled(text, status=1, mails=("hq-1", "hq-2")):
+        return w.decode_archive(ran(text.encode(), status=status), mails)
+
+    assert settled("✓ Message archived", 0) == ("hq-1", "hq-2")
+    assert settled("⚠ Archived 1/2 messages\n  Error: hq-2: message not found\n") == ("hq-1", "hq-2")
+    assert settled("⚠ Archived 1/2 messages\n  Error: hq-2: database is locked\n") == ("hq-1",)
+    assert settled("⚠ Archived 0/2 messages\n  Error: hq-2: database is locked\n") == ()  # half of it was lost
+    assert settled("Error: not in a Gas Town workspace") == ()
+    assert settled('{"acknowledged": ["hq-1"], "errors": ["hq-2: database is locked"]}', 0) == ("hq-1",)
+    assert w.decode_archive(ran(b"", failure="no answer within 20 s"), ("hq-1",)) == ()
+
+
+def test_mail_without_a_time_or_of_another_form_is_no_mail():
+    whole = {"id": "hq-1", "from": "demo/a", "subject": "HELP", "body": "", "timestamp": "2026-11-22T11:43:41Z"}
+    for change in ({"timestamp": None}, {"timestamp": "soon"}, {"id": "-x"}, {"id": 7}, {"body": ["x"]}):
+        inbox = w.decode_inbox(ran(json.dumps([{**whole, **change}]).encode()))
+        assert (inbox.kind, inbox.mails) == (w.UNKNOWN, ())
+        inbox = w.decode_inbox(ran(json.dumps([whole, {**whole, "id": "hq-2", **change}]).encode()))
+        assert [mail.id for mail in inbox.mails] == ["hq-1"]
+        assert len(inbox.bad) == 1
+
+
+@given(st.data())
+def test_spoilt_inbox_is_mails_or_unknown_and_never_empty_out_of_an_error(data):
+    one = data.draw(st.sampled_from([one for one in INBOXES if len(one.meaning) > 6]))
+    content = mangled(json.loads(one.out), data.draw)
+    inbox = w.decode_inbox(ran(json.dumps(content).encode("utf-8", "surrogateescape")))
+    known = {mail["id"] for mail in json.loads(one.out)}
+    assert inbox.kind in ("mails", w.UNKNOWN)
+    assert not inbox.mails or inbox.kind == "mails"
+    if inbox.kind == "mails" and not inbox.mails:
+        assert content in (None, [], {"data": None}, {"data": []})
+    assert len({mail.id for mail in inbox.mails} - known) <= 1
+
+
+@given(st.sampled_from(TOWN), st.integers(0, 4000), st.sampled_from((0, 1, 2, None)))
+def test_cut_answer_of_gt_has_a_meaning(one, at, status):
+    out = one.out.encode()
+    failure = "" if status is not None else "it hung"
+    spoilt = w.Ran(argv=one.argv, status=status, out=out[:at], err=one.err.encode(), failure=failure)
+    assert w.decode_gt(spoilt).kind in (w.DONE, w.MISSING, w.REFUSED, w.UNKNOWN)
+    if status is None:
+        assert w.decode_gt(spoilt).kind == w.UNKNOWN
+        assert w.decode_archive(spoilt, ("hq-1",)) == ()
+    inbox = w.decode_inbox(spoilt)
+    if one.argv[2:3] == ("inbox",) and at < len(out.rstrip()):
+        assert inbox.kind == w.UNKNOWN
+    assert isinstance(w.decode_archive(spoilt, ("hq-1",)), tuple)
+
+
+@given(st.binary(max_size=200), st.binary(max_size=200), st.sampled_from((0, 1)))
+def test_garbage_of_gt_has_a_meaning(out, err, status):
+    spoilt = ran(out, err, status)
+    assert w.decode_gt(spoilt).kind in (w.DONE, w.MISSING, w.REFUSED, w.UNKNOWN)
+    assert w.is_polecat_name(w.decode_gt(spoilt).worker or "x")
+    assert w.decode_inbox(spoilt).kind in ("mails", w.UNKNOWN)
+    assert set(w.decode_archive(spoilt, ("a", "b"))) <= {"a", "b"}
+
+
+def test_hundred_megabytes_of_mail_are_no_trouble():
+    row = {"id": "hq-1", "from": "demo/a", "subject": "x", "body": "y" * 1000, "timestamp": "2026-11-22T11:43:41Z"}
+    many = json.dumps([{**row, "id": f"hq-{place}"} for place in range(20000)]).encode()
+    assert len(w.decode_inbox(ran(many)).mails) == 20000

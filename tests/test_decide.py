@@ -500,6 +500,8 @@ def test_every_action_has_a_hand_an_outcome_and_words():
         "claim": make_claim(),
         "step": "tell",
         "sight": SpawnSight(alive=False),
+        "mark": "m",
+        "sessions": ("de-a",),
     }
     for kind in kinds:
         given = {field: value for field, value in some.items() if field in kind._fields}

@@ -97,6 +97,9 @@ def test_full_is_full():
         "missed",
         "backend",
         "swept_at",
+        "handled",
+        "beat_at",
+        "patrolled_at",
         "exceptions",
     ]
 

@@ -22,7 +22,7 @@ import witness as w
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 VERSION = realbd.bd_version()
-DIALECT = w.choose_dialect(VERSION or w.NEWEST_BD)[0]
+DIALECT = w.choose_dialect("bd", VERSION or w.NEWEST_BD)[0]
 RACES = int(ENVIRONMENT.get("WITNESS_REAL_RACES") or 250)  # issues, each claimed by four at once: 1,000 claims
 
 

@@ -1,4 +1,4 @@
-"""What the real `bd` answered, and what each answer means."""
+"""What the real `bd` and `gt` answered, and what each answer means."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ class Exchange(NamedTuple):
 
     @property
     def version(self) -> str:
-        """Return the version of bd that ran."""
-        return re.search(r"bd-(\d+\.\d+\.\d+)", self.file).group(1)
+        """Return the version of the program that ran; the first gt has none but 0.0.1."""
+        found = re.search(rf"{self.argv[0]}-(\d+\.\d+\.\d+)", self.file)
+        return found.group(1) if found else "0.0.1"
 
 
-def read_meanings() -> dict[str, list[tuple[str, str]]]:
+def read_meanings(folder: Path) -> dict[str, list[tuple[str, str]]]:
     """Return by file the notes with their meanings, in order."""
     found: dict[str, list[tuple[str, str]]] = {}
-    for line in (FOLDER / "meanings.txt").read_text(encoding="utf-8").splitlines():
+    for line in (folder / "meanings.txt").read_text(encoding="utf-8").splitlines():
         if line.startswith("== "):
             found[line[3:]] = []
         elif line and not line.startswith("#"):
@@ -49,11 +50,12 @@ def read_meanings() -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def read_exchanges() -> list[Exchange]:
+def read_exchanges(folder: Path) -> list[Exchange]:
     """Return every recorded exchange; one without a meaning, or a meaning without one, is a mistake."""
-    meanings, found = read_meanings(), []
-    for path in sorted(FOLDER.glob("*.jsonl")):
+    meanings, found = read_meanings(folder), []
+    for path in sorted(folder.glob("*.jsonl")):
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [row for row in rows if "argv" in row]  # else: what panes there were, and what was typed into them
         stated = meanings.pop(path.name)
         assert [row["note"] for row in rows] == [note for note, _ in stated], path.name
         for number, (row, (_, meaning)) in enumerate(zip(rows, stated)):
@@ -75,7 +77,8 @@ def read_exchanges() -> list[Exchange]:
     return found
 
 
-EXCHANGES = read_exchanges()
+EXCHANGES = read_exchanges(FOLDER)
+TOWN_EXCHANGES = read_exchanges(FOLDER / "town")
 
 
 def name(one: Exchange) -> str:
@@ -96,3 +99,21 @@ def say(answer: w.BdAnswer) -> str:
     if answer.kind == "issues":
         return " ".join(["is", *(word(issue) for issue in answer.issues)]) if answer.issues else "nothing"
     return answer.kind
+
+
+def say_town(one: Exchange) -> str:
+    """Write what an exchange with gt, or with the mail of the first bd, means, its reason left out."""
+    verb = one.argv[1:3]
+    if one.argv[1] in ("version", "--version"):
+        version = w.decode_version(one.ran)
+        return f"version {w.join_version(version)}" if version else "unknown"
+    if verb == ("mail", "inbox"):
+        inbox = w.decode_inbox(one.ran)
+        mails = [f"{mail.subject.replace(' ', '_')}<{mail.sender}" for mail in inbox.mails]
+        return " ".join(["mails", *mails]) if inbox.kind == "mails" else inbox.kind
+    if verb in (("mail", "archive"), ("mail", "ack")) and (one.argv[0] == "bd" or verb[1] == "archive"):
+        mails = [word for word in one.argv[3:] if not word.startswith("-")]
+        settled = w.decode_archive(one.ran, mails)
+        return " ".join(["archived" if settled else "unknown", *settled])
+    answer = w.decode_gt(one.ran)
+    return " ".join(filter(None, (answer.kind, answer.worker)))
