@@ -162,6 +162,7 @@ EVENTS = {
     "paused": "a person said stop acting",
     "resumed": "a person said go on",
     "held": "a person said leave this worker alone",
+    "beside": "gt starts a model in the witness's seat, and how to stop that",
     "kept": "the work of a worktree that has no worker was kept under a ref, or could not be",
 }
 
@@ -899,6 +900,8 @@ class Town(Value):
     socket: str = ""  # of the town's tmux server; "": tmux's own
     typed: bool = False  # the news of a finished worker reaches the refinery without us
     reuses: bool = False  # a sling resets idle worktrees and ends sessions that have sent no heartbeat
+    seat: str = ""  # the agent in the witness's seat, "ours" where it is this program, "" where nothing was set
+    can_seat: bool = False  # it can be this program
     left: str = ""  # why gt alone gives issues to workers
     convoys: dict = {}  # by issue: the open convoy out of which gt's daemon gives it to a worker
 
@@ -1843,6 +1846,18 @@ def resolved_letter(matter: Escalation, why: str) -> tuple:
     """Return subject and body that close an escalation."""
     subject = f"RESOLVED: {('Polecat ' + matter.name + ' ' if matter.name else '') + matter.cause}"
     return subject, f"{matter.summary}\n\nResolved: {why}\n"
+
+
+def beside_notice(town: Town, rig: str, command: str) -> str:
+    """Say that a sling of gt also starts a model in the witness's seat, and how to stop that; "" where it does not."""
+    if town.seat == "ours":
+        return ""
+    told = f"each `gt sling` also starts {town.seat or 'a model'} in the witness's seat of {rig}"
+    if town.can_seat:
+        return f"{told}; `{command} seat install` puts Witness there"
+    # gt 0.5 ends whatever sits there and does not call itself claude; a session that is there is not started again.
+    stay = f"tmux new-session -d -s gt-{rig}-witness \"bash -c 'exec -a claude sleep infinity'\""
+    return f"{told}; a placeholder keeps it out: `{stay}`"
 
 
 def merge_letter(rig: str, name: str, mail: Mail) -> tuple:
@@ -3398,6 +3413,14 @@ def decide_fate(facts: BranchFacts) -> tuple:
 # ====================================================================================================
 
 
+def tell_beside(draft: Draft) -> None:
+    """Say once at the start what gt does beside us that costs tokens."""
+    seen = draft.seen
+    notice = beside_notice(seen.town, seen.rig, seen.command) if seen.town is not None and seen.first else ""
+    if notice and not seen.person:
+        draft.tell("beside", "gt", notice)
+
+
 def mark_of(sighting: Sighting) -> str:
     """Return what changes as soon as somebody has worked in a worktree: its branch, and when git last wrote there."""
     tree = sighting.worktree
@@ -4468,6 +4491,7 @@ def decide(seen: Observation, memory: Memory, config: Config) -> Decision:
         whole_s = memory.spawn.deadline_at - memory.spawn.at
         memory = memory.but(spawn=memory.spawn.but(at=seen.now, deadline_at=seen.now + whole_s))
     draft = Draft(seen, memory, config)
+    tell_beside(draft)
     _turn_day(draft)
     for outcome in seen.outcomes:
         if outcome.kind in SETTLE:
@@ -6059,6 +6083,15 @@ def find_town(path: str) -> str:
     return ""
 
 
+def find_outermost_town(path: str) -> str:
+    """Return the farthest folder above a rig that is a town, "" if none is; gt 1.0.1 takes that one."""
+    found = ""
+    while path:
+        path = find_town(path)
+        found = path or found
+    return found
+
+
 def _exclude_ours(host: Host, rig: Rig) -> None:
     """Keep polecats/ and the state folder out of a plain repository's status, in its own exclude file."""
     if rig.base != rig.path:
@@ -7258,6 +7291,18 @@ class Gastown:
             return ""
         return told if told not in ("", "default", "auto") else name_socket(self.path)
 
+    def read_seat(self) -> str:
+        """Return which agent is set for the witness's seat, "ours" for this program; the rig's settings go first."""
+        rig = read_object(self.host, os.path.join(self.rig.path, "settings", "config.json"))
+        for settings in (rig, self.read_settings()):
+            roles, agents = settings.get("role_agents"), settings.get("agents")
+            name = roles.get("witness") if isinstance(roles, dict) else None
+            if isinstance(name, str) and name:
+                agent = agents.get(name) if isinstance(agents, dict) else None
+                words = agent.get("args") if isinstance(agent, dict) else None
+                return "ours" if isinstance(words, list) and "seat" in words else clean_line(name, 40)
+        return ""
+
     def list_convoyed(self) -> set:
         """Return the issues of open convoys as they are now, whether or not gt's daemon runs; none where unknown."""
         if not self.can("feeds") or self.bd.meet():
@@ -7306,6 +7351,8 @@ class Gastown:
             socket=self.find_socket(),
             typed=self.can("typed"),
             reuses=self.can("reuses"),
+            seat=self.read_seat(),
+            can_seat=self.can("seat"),
             left=self._why_left() or unknown,
             convoys=self._convoys,
         )
@@ -11683,7 +11730,7 @@ def _send_mail(desk: Desk, words) -> Answer:
         raise UsageError("mail send needs an address", "write `witness mail send RIG/witness -s SUBJECT -b BODY`")
     to, sender = words.words[0], words.sender or _own_address(desk)
     body = words.body if words.body is not None else ""
-    mailbox = Mailbox(desk.host, desk.rig)
+    mailbox = desk.station().mailbox
     mailbox.deliver(to, words.subject or "", body, f"mail.{desk.host.now():.6f}.{os.getpid()}", sender)
     return Answer(status=EXIT_OK, data={"to": to, "from": sender}, text=f"sent to {clean_line(to)}\n")
 
@@ -11692,7 +11739,10 @@ def _open_maildir(desk: Desk, address: str) -> tuple:
     """Return (a Maildir, the keys of its messages); no FIFO, which would hang us, and no link, which leads anywhere."""
     import mailbox
 
-    folder = Mailbox(desk.host, desk.rig).folder(address)
+    box = desk.station().mailbox
+    if not isinstance(box, Mailbox):
+        raise WitnessError("the mail of this rig is gt's", "use `gt mail inbox` and `gt mail archive`")
+    folder = box.folder(address)
     entries = [entry for name in ("new", "cur") for entry in os.scandir(os.path.join(folder, name))]
     keys = {regular: set() for regular in (True, False)}
     for entry in entries:
@@ -12537,9 +12587,6 @@ def _check_layout(station: Station, seen: Observation) -> list:
     backend, why = station.queue.backend, station.queue.backend_why
     base = "" if rig.base == rig.path else f", base {rig.base}"
     found = [_good("rig", f"{rig.name} in {rig.path}{base}"), _good("backend", f"{backend}: {why}")]
-    if backend == "gastown":
-        remedy = "this version spawns from the local queue and from bd: set backend to local or beads"
-        found[-1] = _bad("backend", f"{backend}: {why}", remedy)
     found += [
         _bad("folder", f"polecats/{folder}: {reason}", "no worker of ours, never touched; move it away if it should be")
         for folder, reason in seen.strangers
@@ -12554,7 +12601,7 @@ def _check_queue(station: Station, seen: Observation) -> list:
     queue = station.queue
     if queue.backend == "local":
         return [_bad("queue", f"issues.jsonl {line}", "mend the line; it is skipped") for line in seen.bad_lines[:5]]
-    if queue.backend != "beads":
+    if queue.backend not in ("beads", "gastown"):
         return []
     about = read_object(station.host, os.path.join(station.rig.path, ".beads", "metadata.json"))
     shared = about.get("dolt_mode") == "server"
@@ -12580,6 +12627,34 @@ def _check_queue(station: Station, seen: Observation) -> list:
     return found + [
         _bad("queue", f"bd ready: {line}", "`bd show` tells more; it is skipped") for line in seen.bad_lines[:5]
     ]
+
+
+def _check_town(station: Station, seen: Observation) -> list:
+    """Say which gt runs the town, where its sessions are, and what of it works against the watch."""
+    town, port = station.town, seen.ports["spawner"]
+    if town is None:
+        return []
+    if seen.town is None:
+        remedy = "install gt, or mend it; until then nobody is judged, for only gt tells where the sessions are"
+        return [_bad("gt", port.reason, remedy)]
+    where = f"sessions {seen.town.session} on the tmux server {seen.town.socket or 'default'}"
+    found = [_good("gt", f"{town.gt.told()}, town {town.path}; {where}")]
+    if port.state == UNKNOWN:
+        found.append(_bad("gt", port.reason, "mend it; nothing is slung until it answers, workers go on"))
+    outer = find_outermost_town(station.rig.path)
+    if outer != town.path:
+        remedy = "take one of the two away: gt and Witness would speak of different towns"
+        found.append(_bad("town", f"gt 1.0 takes the outermost town, {outer}", remedy))
+    pair = find_bad_pair(town.gt.numbers, station.queue.bd.numbers) if station.queue.bd.numbers else ""
+    if pair:
+        found.append(_bad("pair", f"known not to work: {pair}", "exchange one of the two"))
+    found += [_good("gt", town.gt.note)] if town.gt.note else []
+    found += [_good("spawning", seen.town.left)] if seen.town.left else []
+    if seen.town.convoys:
+        number = len(seen.town.convoys)
+        found.append(_good("spawning", f"{number} issues of open convoys are left to gt, whose daemon runs"))
+    notice = beside_notice(seen.town, seen.rig, seen.command)
+    return [*found, _good("seat", notice or "Witness sits in the witness's seat")]
 
 
 def _load(store: Store):
@@ -12687,7 +12762,7 @@ def _check_settings(station: Station) -> list:
         command = config.values[name]
         if command and not find_program(command[0]):
             found.append(_bad(name, f"{clean_line(command[0], 80)} is not on the PATH", "install it, or name its path"))
-    if not config.agent_command:
+    if not config.agent_command and station.town is None:
         found.append(_good("agent_command", "not set: workers are watched, none is started"))
     return found
 
@@ -12724,6 +12799,7 @@ def cmd_doctor(desk: Desk, words) -> Answer:
     findings = [
         *_check_tools(station),
         *_check_layout(station, seen),
+        *_check_town(station, seen),
         *_check_queue(station, seen),
         *_check_files(station, names),
         *_check_daemon(station),
