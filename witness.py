@@ -16,7 +16,7 @@ The house, bottom-up; a room uses only what stands above it (`./build.sh map` pr
               beads · hooks · mailbox · post · quiesce · contents · inspect · rescue · removal · trash · retirement ·
               recover · spawner
   running     observe · typing · sling · upkeep · perform · loop · rehearsal · daemon · desk
-  front door  worker · person · service · look · doctor · commands · cli
+  front door  worker · person · service · look · seat · seating · doctor · commands · cli
 
 The loop (rooms `loop` and `decide`):
 
@@ -10951,9 +10951,10 @@ class StopActingError(Exception):
 class Loop:
     """The daemon's main loop."""
 
-    def __init__(self, station: Station, lock_fd: int, reload_config, notify) -> None:
+    def __init__(self, station: Station, lock_fd: int, reload_config, notify, life_fd: int = -1) -> None:
         self.station = station
         station.store.lock_fd = lock_fd
+        self.life_fd = life_fd  # a pipe whose other end our seat holds, and never writes to
         self.reload_config = reload_config
         self.notify = notify
         self.caught = []
@@ -11014,6 +11015,7 @@ class Loop:
             rounds = rounds + 1 if more else 0
             wait_s = 0.0 if more and rounds <= FOLLOW_UPS else max(0.05, due_at - host.now())
             gap = self._wait(min(wait_s, self._longest_wait_s()))
+            self.stopping = self.stopping or ("its seat is gone" if self._is_orphan() else "")
             gap = gap or jump_s < -2 or jump_s > max(2 * station.config.interval, 10)
         self.notify("STOPPING=1")
         if self.lost:
@@ -11095,11 +11097,19 @@ class Loop:
         self._complain("bug: " + traceback.format_exc())
         self._escalate_bug()
 
+    def _is_orphan(self) -> bool:
+        """Tell whether the seat that started us has ended, by -9 even: then nobody holds the pipe's other end."""
+        import select
+
+        return self.life_fd >= 0 and bool(select.select([self.life_fd], [], [], 0)[0])
+
     def _guard(self, action: Action | None) -> None:
         """Stop acting where the lock is lost or a stop was asked for meanwhile."""
         import signal
 
         self._check_lock()
+        if action is not None and self._is_orphan():
+            raise StopActingError("its seat is gone")
         if action is not None and {signal.SIGTERM, signal.SIGINT} & set(self.caught):
             raise StopActingError("asked to stop")
         self._show_busy(action)
@@ -11129,7 +11139,7 @@ class Loop:
         mono, now = self.station.host.mono(), self.station.host.now()
         if not self.caught:
             try:
-                select.select([self.wake_fd], [], [], wait_s)
+                select.select([self.wake_fd, *([self.life_fd] if self.life_fd >= 0 else [])], [], [], wait_s)
                 while os.read(self.wake_fd, 512):
                     pass
             except BlockingIOError:
@@ -11397,12 +11407,17 @@ def _read_ready(fd: int, timeout_s: float) -> str:
     return said.decode("utf-8", "replace").strip()
 
 
+def call_daemon(rig: Rig, sets, lock_fd: int, ready_fd: int = -1, life_fd: int = -1) -> list:
+    """Return the argv of a daemon to which these descriptors are handed."""
+    fds = (str(fd) for fd in (lock_fd, ready_fd, life_fd))
+    return call_ourselves("_daemon", rig.path, rig.agents_path, *fds, *sets)
+
+
 def exec_daemon(rig: Rig, sets, lock_fd: int, ready_fd: int = -1) -> None:
     """Become the daemon in this very process, the lock kept; never returns."""
     os.chdir("/")  # our working directory must pin nobody's worktree
     os.set_inheritable(lock_fd, True)
-    argv = call_ourselves("_daemon", rig.path, rig.agents_path, str(lock_fd), str(ready_fd), *sets)
-    os.execv(sys.executable, argv)  # noqa: S606
+    os.execv(sys.executable, call_daemon(rig, sets, lock_fd, ready_fd))  # noqa: S606
 
 
 def _become_daemon(store: Store, rig: Rig, sets, lock_fd: int, ready_fd: int) -> None:
@@ -11473,7 +11488,7 @@ def make_notifier():
     return notify
 
 
-def run_daemon(host: Host, rig: Rig, sets, lock_fd: int, ready_fd: int = -1) -> int:
+def run_daemon(host: Host, rig: Rig, sets, lock_fd: int, ready_fd: int = -1, life_fd: int = -1) -> int:
     """Be the daemon until stopped: lock held, readiness told once everything stands."""
 
     def say(text: str) -> None:
@@ -11498,7 +11513,7 @@ def run_daemon(host: Host, rig: Rig, sets, lock_fd: int, ready_fd: int = -1) -> 
             "started_at": rfc3339(now),
             "lock": os.fstat(lock_fd).st_ino,  # tells this rig from a copy of it
         }
-        loop = Loop(station, lock_fd, lambda: store.read_config(os.environ, sets), make_notifier())
+        loop = Loop(station, lock_fd, lambda: store.read_config(os.environ, sets), make_notifier(), life_fd)
         loop.install_signals()
         # From here on a hang shows: the first tick is expected in time although there was none yet.
         store.write_view(
@@ -12529,6 +12544,460 @@ def cmd_logs(desk: Desk, words) -> Answer:
 
 
 # ====================================================================================================
+# room: seat — the pane of a Gas Town's witness: a live view that keeps a daemon running
+# ====================================================================================================
+#
+# `gt` starts this in a pane instead of a model, types lines into it and looks for its prompt. The process in the pane
+# is only the view: what happens to it or to the terminal happens to no tick. The daemon is its child, and ends with it:
+#
+#   seat    takes the lock -> starts the daemon, lock and pipes handed on -> draws, reads, waits
+#   daemon  ends where the seat sends TERM, or where nobody holds the other end of the pipe any more (kill -9)
+
+SEAT_S = 2.0  # between two redraws; what is typed is answered at once
+STOP_NOTED_S = 3.0  # whoever stops a daemon on purpose writes that down a moment after its end
+LIVED_S = 60.0  # a daemon that lived so long has not failed to come up
+LONGEST_RETRY_S = 60.0
+ENDING_S = 60.0  # for the action in hand; later the daemon ends without being waited for
+LINE_KEPT = 4096  # characters of a line that is being typed
+HEALTH_ANSWERS_S = (2, 5, 10)  # `gt deacon health-check` looks every 2 s; tmux stamps whole seconds
+HEALTH_ANSWER_TAKES_S = 5.0
+PROMPT = "\u276f "  # what `gt` takes for an agent that is ready
+
+
+class Typed:
+    """What is typed into the seat: hints of whoever can type, of which only the last line is kept."""
+
+    def __init__(self) -> None:
+        import codecs
+
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.rest = ""  # of an escape sequence that has not come whole
+        self.line, self.last, self.count, self.at = "", "", 0, 0.0
+
+    def feed(self, data: bytes, now: float) -> list:
+        """Take what came and return the lines that it ended; marks of a paste, keys and a lone ESC are swallowed."""
+        text = self.rest + self.decoder.decode(data)
+        # Only what one read brought: `gt` types an ESC, and half a second later Enter.
+        whole = re.sub(r"\x1b\[[0-?]{1,16}$|\x1b\[$", "", text)
+        self.rest = text[len(whole) :]
+        lines = []
+        for char in re.sub(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO[A-Z]|\x1b", "", whole):
+            if char in "\r\n":
+                lines.append(self.line)
+                self.line = ""
+            elif char in "\x7f\b":
+                self.line = self.line[:-1]
+            elif char in "\x03\x15":
+                self.line = ""
+            elif len(self.line) < LINE_KEPT:
+                self.line += char
+        if lines:
+            self.count, self.at = self.count + len(lines), now
+            self.last = mask_secrets(clean_line(lines[-1]))
+        return lines
+
+    def say(self) -> str:
+        """Say how many lines came, and the last."""
+        if not self.count:
+            return "no line was typed yet"
+        clock = time.strftime("%H:%M:%S", time.localtime(self.at))
+        return f"{self.count} lines were typed, the last at {clock}: {self.last or '(blank)'}"
+
+
+class Seat:
+    """The process in the pane; it outlives whatever fails in it, and says so."""
+
+    def __init__(self, host: Host, words, called_as: str) -> None:
+        self.host, self.words, self.called_as = host, words, called_as
+        self.desk = None
+        self.typed = Typed()
+        self.troubles = {}  # what failed -> why
+        self.child = None  # the daemon, where it is ours
+        self.life_fd = self.ready_fd = -1
+        self.ran = False  # a daemon was seen
+        self.started_at = self.start_at = self.look_at = 0.0  # monotonic
+        self.failures = 0
+        self.wants_look = False
+        self.answers, self.answer, self.answer_until = set(), None, 0.0  # to health checks
+
+    def _try(self, what: str, action, otherwise=None):
+        """Return what an action returns; what it raises becomes a trouble that is shown."""
+        try:
+            done = action()
+        except (WitnessError, OSError) as error:
+            why = error.line() if isinstance(error, WitnessError) else str(error)
+        except Exception as error:  # noqa: BLE001 - `gt` would find an empty seat, and seat a model in it
+            import traceback
+
+            why = f"bug: {type(error).__name__}: {error}"
+            if self.desk is not None and self.troubles.get(what) != why:
+                self.desk.store.log(f"seat: {traceback.format_exc()}")
+        else:
+            self.troubles.pop(what, None)
+            return done
+        self.troubles[what] = why
+        return otherwise
+
+    # -- the daemon ----------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        """Start the daemon as our child; the next try waits longer, whatever comes of this one."""
+        desk, now = self.desk, self.host.mono()
+        self.failures += 1
+        self.started_at, self.start_at = now, now + min(2**self.failures, LONGEST_RETRY_S)
+        desk.prepare()
+        lock_fd = take_lock(desk.store.path(LOCK_FILE), 0.2)
+        if lock_fd is None:
+            return  # somebody was faster
+        life_fd, self.life_fd = os.pipe()
+        self.ready_fd, ready_fd = os.pipe()
+        log_fd = os.open(desk.store.path(LOG_FILE), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            # A seat that `gt sling` started has BD_DOLT_AUTO_COMMIT=off: of bd's variables only the server's go on.
+            env = {
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("BD_", "BEADS_")) or name.startswith(BD_KEPT_PREFIXES)
+            }
+            argv = call_daemon(desk.rig, desk.sets, lock_fd, ready_fd, life_fd)
+            self.child = start_child(argv, env, (None, log_fd, log_fd), keep_fds=(lock_fd, ready_fd, life_fd))
+        finally:
+            for fd in (lock_fd, ready_fd, life_fd, log_fd):
+                os.close(fd)
+            if self.child is None:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Close our ends of the daemon's pipes; where it lives still, that ends it."""
+        for fd in (self.life_fd, self.ready_fd):
+            if fd >= 0:
+                os.close(fd)
+        self.child, self.life_fd, self.ready_fd = None, -1, -1
+
+    def _hear(self) -> None:
+        """Read what the daemon says of its start."""
+        said = os.read(self.ready_fd, 4096).decode("utf-8", "replace").strip()
+        os.close(self.ready_fd)
+        self.ready_fd = -1
+        if said and not said.startswith("ready "):
+            self.troubles["daemon"] = said.partition(" ")[2]
+
+    def _keep(self) -> str:
+        """Start a daemon where none runs and none was told to stop; return what this seat is for now."""
+        store, now = self.desk.store, self.host.mono()
+        if self.child is not None and self.child.poll() is not None:
+            status = self.child.status
+            if status and "daemon" not in self.troubles:
+                how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+                self.troubles["daemon"] = f"the daemon {how}; see {store.path(LOG_FILE)}"
+            self.failures = 0 if now - self.started_at > LIVED_S else self.failures
+            self._let_go()
+        sight = see_daemon(store)
+        if sight.verdict not in ("not running", "dead"):
+            self.ran = self.ran or sight.verdict != "unknown"
+            if sight.pid_fits:
+                self.troubles.pop("daemon", None)
+            return "this seat runs the daemon" if self.child else "another process is the daemon; this seat watches it"
+        if self.child is not None:
+            return "this seat starts the daemon"
+        if store.read_holds()["stopped"]:
+            self.troubles.pop("daemon", None)
+            self.ran, self.failures, self.start_at = False, 0, now
+            return "a person stopped it; this seat waits for `witness start`"
+        if self.ran and sight.verdict == "not running":
+            self.start_at = max(self.start_at, now + STOP_NOTED_S)
+        self.ran = False
+        if now < self.start_at:
+            return f"this seat starts the daemon in {span(self.start_at - now + 1)}"
+        self._try("daemon", self._start)
+        return "this seat starts the daemon"
+
+    # -- what is typed -------------------------------------------------------------------------------
+
+    def _heed(self, line: str) -> None:
+        """Take one line as a hint: look now, and answer where health is asked for."""
+        self.wants_look = True
+        if "HEALTH_CHECK" in line:
+            # In whole seconds: a thousand such lines are answered no more often than one.
+            self.answers |= {round(self.host.mono() + wait_s) for wait_s in HEALTH_ANSWERS_S}
+
+    def _answer(self) -> None:
+        """Attach a control client for a moment: a detached session shows `gt` no other sign of life."""
+        server = os.environ.get("TMUX", "").rsplit(",", 2)[0]
+        session = os.environ.get("GT_SESSION", "")
+        target = f"={session}" if session else os.environ.get("TMUX_PANE", "")
+        if server and target:
+            argv = ["tmux", "-S", server, "-C", "attach", "-f", "ignore-size,read-only,no-output", "-t", target]
+            self.answer = start_child(argv, self.host.environment(), (None, None, None))
+
+    def _serve(self) -> None:
+        """Do what was asked for and is due; nothing here waits."""
+        import signal
+
+        now = self.host.mono()
+        if self.answer is not None and self.answer.poll() is not None:
+            self.answer = None
+        if self.answer is not None and now > self.answer_until:
+            os.kill(self.answer.pid, signal.SIGKILL)
+        due = {at for at in self.answers if at <= now}
+        if due:
+            self.answers -= due
+            if self.answer is None:
+                self.answer_until = now + HEALTH_ANSWER_TAKES_S
+                self._try("health check", self._answer)
+        if self.wants_look and now >= self.look_at:
+            self.wants_look, self.look_at = False, now + 1
+            try:
+                if self.desk is not None:
+                    signal_daemon(self.desk.store, signal.SIGUSR1)
+            except WitnessError:
+                return  # it does not run: that is on the screen
+
+    # -- the screen ----------------------------------------------------------------------------------
+
+    def _open(self) -> Desk:
+        self.desk = self.desk or Desk(self.host, self.words.rig, self.words.sets, self.called_as)
+        return self.desk
+
+    def _compose(self, width: int, height: int) -> str:
+        """Return the whole screen: troubles, the status, what this seat is, what was typed last, the prompt."""
+        self.words.width = width
+        role = text = ""
+        if self._try("rig", self._open) is not None:
+            role = self._try("seat", self._keep, "")
+            text = self._try("status", lambda: look_at_daemon(self.desk, self.words).text, "")
+        body = (wrap_lines([f"! {why}" for why in self.troubles.values()], width) + text).rstrip("\n").split("\n")
+        clock = time.strftime("%H:%M:%S", time.localtime(self.host.now()))
+        foot = [f"{clock}  {role or 'this seat tries again'}", self.typed.say(), PROMPT + clean_line(self.typed.line)]
+        room = max(height - len(foot), 0)
+        lines = [*body[:room], *[""] * (room - len(body)), *foot][-height:]
+        # A line with colours was cut to the width before it was painted.
+        return "\n".join(line if "\x1b" in line else fit(line, width) for line in lines)
+
+    def draw(self, screen: Screen) -> None:
+        """Draw the screen; a terminal without a size gets the usual one."""
+        width, height = os.get_terminal_size(1)
+        width, height = (width, height) if width and height else (80, 24)
+        screen.draw(self._try("screen", lambda: self._compose(width, height), PROMPT), height)
+
+    def wait(self, screen: Screen) -> bool:
+        """Wait for time, keys, signals or the daemon; False where somebody ends us or the terminal is gone."""
+        import select
+        import signal
+
+        now = self.host.mono()
+        wait_s = min([SEAT_S, *(at - now for at in (*self.answers, *([self.look_at] if self.wants_look else [])))])
+        fds = [fd for fd in (0, screen.wake_fd, self.ready_fd) if fd >= 0]
+        readable = select.select(fds, [], [], max(wait_s, 0))[0]
+        if screen.wake_fd in readable:
+            os.read(screen.wake_fd, 512)
+        if self.ready_fd in readable:
+            self._hear()
+        if 0 in readable:
+            data = os.read(0, 4096)
+            if not data:
+                return False
+            for line in self.typed.feed(data, self.host.now()):
+                self._heed(line)
+        self._serve()
+        go_on = True
+        while screen.caught:
+            go_on = screen.caught.pop(0) not in (signal.SIGTERM, signal.SIGHUP) and go_on
+        return go_on
+
+    def end(self) -> None:
+        """End the daemon that is ours; where it takes too long it ends by itself, after the action in hand."""
+        import signal
+
+        if self.child is not None and self.child.poll() is None:
+            os.kill(self.child.pid, signal.SIGTERM)
+            self.child.outlives(time.monotonic() + ENDING_S)
+        self._let_go()
+
+
+def sit(host: Host, words, called_as: str) -> Answer:
+    """Be the seat until TERM, or until its terminal is gone."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("the seat needs a terminal", "`witness start` runs the daemon without one")
+    sys.stdout.reconfigure(encoding="utf-8", errors="replace")  # tmux takes that, whatever the locale of the pane
+    seat = Seat(host, words, called_as)
+    with Screen() as screen:
+        try:
+            go_on = True
+            while go_on:
+                seat.draw(screen)
+                go_on = seat.wait(screen)
+        except OSError as error:
+            if error.errno not in (errno.EIO, errno.EPIPE, errno.ENXIO, errno.ENOTTY):  # the terminal is gone
+                raise
+        finally:
+            seat.end()
+    return Answer(status=EXIT_OK, data=None, text="")
+
+
+# ====================================================================================================
+# room: seating — the settings of a Gas Town, with our seat put in and taken out
+# ====================================================================================================
+#
+# `gt` 1.0.1 tells a live seat not by tmux.process_names but by the command's own name, which must be what tmux and ps
+# show. Of a script they show the interpreter: so that is the command, and the archive its argument.
+
+SEAT_AGENT = "witness"  # the name of the agent, and of the role that it plays
+OLDEST_GT = (1, 0)
+
+
+def _ask_gt(host: Host) -> tuple | None:
+    """Return the version of `gt` as numbers, None where it does not tell."""
+    ran = host.run(["gt", "version"], 10)
+    match = re.search(r"\bgt version (\d+)\.(\d+)\.(\d+)", ran.text()) if ran.ok else None
+    return tuple(map(int, match.groups())) if match else None
+
+
+def make_seat_agent(python: str, archive: str) -> dict:
+    """Return the agent that `gt` runs in the seat."""
+    names = list(dict.fromkeys((os.path.basename(python), "python3")))
+    return {
+        "command": python,
+        "args": [archive, "seat"],
+        "prompt_mode": "none",
+        "tmux": {"process_names": names},
+    }
+
+
+def _is_seat_agent(agent) -> bool:
+    args = agent.get("args") if isinstance(agent, dict) else None
+    return isinstance(args, list) and args[-1:] == ["seat"] and agent.get("prompt_mode") == "none"
+
+
+def _read_part(data: dict, name: str) -> dict:
+    part = data.get(name)
+    if part is not None and not isinstance(part, dict):
+        raise WitnessError(f"{name} in the town's settings is no JSON object", "mend it: `gt` cannot read it either")
+    return part or {}
+
+
+def put_seat(data: dict, agent: dict) -> dict:
+    """Return a town's settings with the seat in them; all else stays, in its order.
+
+    Raises:
+        WitnessError: there is an agent of that name already, and it is none of ours.
+    """
+    agents, roles = _read_part(data, "agents"), _read_part(data, "role_agents")
+    if SEAT_AGENT in agents and not _is_seat_agent(agents[SEAT_AGENT]):
+        raise WitnessError(f"agents.{SEAT_AGENT} is an agent of somebody else's", "give that one another name")
+    return {**data, "agents": {**agents, SEAT_AGENT: agent}, "role_agents": {**roles, SEAT_AGENT: SEAT_AGENT}}
+
+
+def take_seat(data: dict, before: dict) -> dict:
+    """Return a town's settings without the seat: what stood in its place before stands there again."""
+    data = dict(data)
+    for name, is_ours in (("agents", _is_seat_agent), ("role_agents", lambda agent: agent == SEAT_AGENT)):
+        part, old = _read_part(data, name), before.get(name)
+        if SEAT_AGENT not in part or not is_ours(part[SEAT_AGENT]):
+            continue
+        left = {key: value for key, value in part.items() if key != SEAT_AGENT}
+        if isinstance(old, dict) and SEAT_AGENT in old:
+            left = {**part, SEAT_AGENT: old[SEAT_AGENT]}
+        data[name] = left
+        if not left and not isinstance(old, dict):
+            data.update({name: old}) if name in before else data.pop(name)
+    return data
+
+
+def _refuse_constant(name: str):
+    raise ValueError(f"{name} is no JSON")
+
+
+def _parse_settings(path: str, content: bytes) -> dict:
+    try:
+        data = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise WitnessError(f"{path}: {clean_line(str(error))}", "mend it: `gt` cannot read it either") from None
+    if not isinstance(data, dict):
+        raise WitnessError(f"{path} holds no JSON object", "mend it: `gt` cannot read it either")
+    return data
+
+
+def _dump_settings(data: dict, like: bytes) -> bytes:
+    """Write settings as the file was written: its indent, its end, its way with letters beyond ASCII."""
+    text = like.decode("utf-8")
+    indent = re.search(r"\n([ \t]+)\S", text)
+    written = json.dumps(data, indent=indent.group(1) if indent else None, ensure_ascii=text.isascii())
+    return (written + ("\n" if text.endswith("\n") else "")).encode("utf-8")
+
+
+def _find_settings(host: Host, words, called_as: str) -> str:
+    """Return where the settings of the town lie in which we stand.
+
+    Raises:
+        WitnessError: there is no town, or they lie outside of it.
+    """
+    folder = os.path.realpath(words.rig or os.environ.get("WITNESS_RIG") or os.getcwd())
+    town = find_town(os.path.join(folder, "."))
+    if not town:
+        rig = Desk(host, words.rig, words.sets, called_as).rig  # or it says what it looked for
+        raise UsageError(f"{rig.path} stands in no Gas Town", "go into a rig of one, or run `witness start` here")
+    path = os.path.join(town, "settings", "config.json")
+    real = host.resolve(path)
+    if os.path.commonpath((real, town)) != town:
+        raise WitnessError(f"{path} leads out of the town, to {real}", "make it a file of the town")
+    return real
+
+
+def seat_in_town(host: Host, words, called_as: str) -> Answer:
+    """Put the seat into the town's settings, or take it out; a copy of them as they were is kept beside."""
+    path = _find_settings(host, words, called_as)
+    content = host.read(path)
+    if content is None:
+        raise WitnessError(f"{path} is missing", "`gt config default-agent claude` writes it")
+    data, backup = _parse_settings(path, content), f"{path}.before-witness"
+    if words.verb == "install":
+        version = _ask_gt(host)
+        if version is None or version < OLDEST_GT:
+            known = ".".join(map(str, version)) if version else "of no known version"
+            raise WitnessError(
+                f"gt is {known}, and gt 0.5 kills any pane command but its own agents'",
+                "run `witness start` beside it",
+            )
+        if shell_word(sys.executable) != sys.executable:
+            raise WitnessError(f"gt takes no command as {sys.executable}", "use a Python at a path without blanks")
+        archive = os.path.abspath(sys.argv[0])
+        archive = archive if os.path.isfile(archive) else os.path.abspath(__file__)
+        new = put_seat(data, make_seat_agent(sys.executable, archive))
+    else:
+        new = take_seat(data, read_object(host, backup))
+    lines = []
+    if new != data:
+        import difflib
+
+        written = _dump_settings(new, content)
+        pair = [text.decode("utf-8").splitlines(keepends=True) for text in (content, written)]
+        lines = list(difflib.unified_diff(*pair, path, path))
+    if lines and not words.dry_run:
+        mode = os.stat(path).st_mode & 0o777
+        fresh = not _is_seat_agent(_read_part(data, "agents").get(SEAT_AGENT))
+        if words.verb == "install" and fresh:  # a second install finds its own work, which is not what was before
+            host.write(backup, content, mode=mode)
+        host.write(path, written, mode=mode)
+    role = _read_part(new, "role_agents").get(SEAT_AGENT)
+    left = role if words.verb == "remove" and role is not None else None
+    text = "".join(line if line.endswith("\n") else line + "\n" for line in lines) if words.dry_run else ""
+    text += f"{path}: {'nothing to change' if not lines else 'would change' if words.dry_run else 'changed'}\n"
+    if left is not None:
+        text += f"role_agents.{SEAT_AGENT} names {clean_line(str(left), 60)}, which stays\n"
+    elif lines:
+        text += "`gt witness restart RIG` lets a seat that is taken follow\n"
+    changed = bool(lines) and not words.dry_run
+    told = {"path": path, "changed": changed, "diff": "".join(lines), "role": role}
+    return Answer(status=EXIT_OK, data=told, text=text)
+
+
+def cmd_seat(host: Host, words, called_as: str) -> Answer:
+    """Be the seat, whatever else stands on the line; or put it into the town's settings."""
+    return seat_in_town(host, words, called_as) if words.verb else sit(host, words, called_as)
+
+
+# ====================================================================================================
 # room: doctor — what a person should mend before trusting the watch, each finding with its remedy
 # ====================================================================================================
 
@@ -12925,6 +13394,12 @@ COMMANDS = {
         "witness unit systemd",
         ((("manager",), {"choices": tuple(UNITS), "metavar": "systemd|launchd"}),),
     ),
+    "seat": Command(
+        cmd_seat,
+        "what `gt` runs in the pane of its witness; install and remove tell it so",
+        "witness seat install --dry-run",
+        ((("verb",), {"nargs": "?", "choices": ("install", "remove")}), DRY_RUN),
+    ),
     "handoff": Command(cmd_handoff, "in a worktree: everything is committed, please retire me", "witness handoff"),
     "add": Command(
         cmd_add,
@@ -12973,6 +13448,7 @@ GROUPS = (
     ("why, and what happened", "explain events logs"),
     ("what was retired; bring it back", "retired recover"),
     ("set-up", "config doctor unit"),
+    ("in a Gas Town", "seat"),
     ("the worker's side, and the local queue", "handoff mail add issues close"),
 )
 COMMON = (
@@ -13024,6 +13500,17 @@ def read_plain(argv) -> Words | None:
         else:
             return None
     return words
+
+
+def read_seat(argv) -> Words | None:
+    """Read a seat that is to be taken, whatever prompt `gt` put behind it; None of one that says more than that."""
+    words, rest = Words(), list(argv[1:])
+    words.command, words.verb, words.rig, words.json, words.sets = argv[0], None, "", False, []
+    for at in [at for at, word in enumerate(rest) if word.partition("=")[0] == "--rig"][::-1]:
+        _, given, value = rest.pop(at).partition("=")
+        words.rig = value if given else rest.pop(at) if at < len(rest) else ""
+    more = [word for word in rest if word not in ("--json", "--dry-run")]
+    return None if more[:1] in (["install"], ["remove"]) or rest in (["--help"], ["-h"]) else words
 
 
 def read_words(argv):
@@ -13133,7 +13620,7 @@ def run_inner(host: Host, argv) -> int:
     if argv[0] == "_spawn":
         return run_spawn_child(host, int(argv[1]), json.loads(sys.stdin.buffer.read()))
     rig = find_rig(host, argv[1], {}, "/", argv[2])
-    return run_daemon(host, rig, argv[5:], int(argv[3]), int(argv[4]))
+    return run_daemon(host, rig, argv[6:], *map(int, argv[3:6]))
 
 
 def give_up_output() -> None:
@@ -13174,12 +13661,15 @@ def main(argv=None, host: Host | None = None) -> int:
         if argv and argv[0] in ("_daemon", "_spawn"):
             return run_inner(host, argv)
         words = read_plain(argv) if name in ("status", "stop", "handoff") else None
+        words = read_seat(argv) if name == "seat" else words
         words = words or read_words(argv)
         name = words.command
         words.colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         words.width = find_width()
-        desk = Desk(host, words.rig, words.sets, called_as())
-        answer = COMMANDS[name].handler(desk, words)
+        if name == "seat":  # a town has it, not a rig; and it waits where there is no rig yet
+            answer = cmd_seat(host, words, called_as())
+        else:
+            answer = COMMANDS[name].handler(Desk(host, words.rig, words.sets, called_as()), words)
         if answer.data is None:
             return answer.status  # it was printed as it came
         text = render_json(name, answer.status == EXIT_OK, answer.data) if words.json else answer.text
