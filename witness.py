@@ -12599,9 +12599,9 @@ class Typed:
     def say(self) -> str:
         """Say how many lines came, and the last."""
         if not self.count:
-            return "no line was typed yet"
+            return "typed: nothing yet"
         clock = time.strftime("%H:%M:%S", time.localtime(self.at))
-        return f"{self.count} lines were typed, the last at {clock}: {self.last or '(blank)'}"
+        return f"typed: {self.count} line{'s' * (self.count > 1)}, the last at {clock}: {self.last or '(blank)'}"
 
 
 class Seat:
@@ -12707,10 +12707,9 @@ class Seat:
         if self.ran and sight.verdict == "not running":
             self.start_at = max(self.start_at, now + STOP_NOTED_S)
         self.ran = False
-        if now < self.start_at:
-            return f"this seat starts the daemon in {span(self.start_at - now + 1)}"
-        self._try("daemon", self._start)
-        return "this seat starts the daemon"
+        if now >= self.start_at:
+            self._try("daemon", self._start)
+        return "this seat starts the daemon" + (f" in {span(self.start_at - now + 1)}" if self.child is None else "")
 
     # -- what is typed -------------------------------------------------------------------------------
 

@@ -57,6 +57,7 @@ LINES = {
     "config": ("config", "get", "interval"),
     "doctor": ("doctor", "--quick"),
     "unit": ("unit", "systemd"),
+    "seat": ("seat", "install"),
     "handoff": ("handoff",),
     "mail": ("mail", "inbox", "mayor/"),
     "add": ("add", "a title"),

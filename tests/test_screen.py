@@ -68,6 +68,7 @@ def test_screen_is_the_golden_one(name):
 
 def test_each_golden_screen_belongs_to_a_rig_that_is_drawn():
     names = {f"{name}-{width}.txt" for name in screens.SCREENS for width in screens.WIDTHS}
+    names |= {f"{name}.txt" for name in screens.SEATS}
     assert {path.name for path in screens.FOLDER.iterdir()} == names
 
 

@@ -15,6 +15,8 @@ import witness as w  # noqa: E402
 
 FOLDER = ROOT / "tests" / "data" / "screens"
 WIDTHS = (80, 120)
+SEATS = ("seat-60x15", "seat-80x24", "seat-stopped-80x24")
+"""Screens of a real seat in a real pane; tests/test_seat.py compares them, and prints what it found instead."""
 
 
 def show(world: World, verdict: str = "running", detail: str = "", ago_s: float = 12.0) -> dict:
