@@ -12903,13 +12903,10 @@ def take_seat(data: dict, before: dict) -> dict:
     return data
 
 
-def _refuse_constant(name: str):
-    raise ValueError(f"{name} is no JSON")
-
-
 def _parse_settings(path: str, content: bytes) -> dict:
     try:
-        data = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+        data = json.loads(content.decode("utf-8"))
+        json.dumps(data, allow_nan=False)  # what Python reads and could not write: NaN, 1e999
     except (ValueError, RecursionError) as error:
         raise WitnessError(f"{path}: {clean_line(str(error))}", "mend it: `gt` cannot read it either") from None
     if not isinstance(data, dict):
@@ -12922,7 +12919,8 @@ def _dump_settings(data: dict, like: bytes) -> bytes:
     text = like.decode("utf-8")
     indent = re.search(r"\n([ \t]+)\S", text)
     written = json.dumps(data, indent=indent.group(1) if indent else None, ensure_ascii=text.isascii())
-    return (written + ("\n" if text.endswith("\n") else "")).encode("utf-8")
+    # Half a character, which JSON may have as an escape, becomes that escape again.
+    return (written + ("\n" if text.endswith("\n") else "")).encode("utf-8", "backslashreplace")
 
 
 def _find_settings(host: Host, words, called_as: str) -> str:

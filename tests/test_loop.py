@@ -195,6 +195,29 @@ def test_signal_ends_the_wait(loop):
     assert time.monotonic() - began < 5
 
 
+def test_end_of_the_seat_ends_the_wait_and_the_loop(station, loop, monkeypatch):
+    loop.life_fd, other = os.pipe()
+    ticks = []
+    monkeypatch.setattr(loop, "_tick", lambda gap: ticks.append(gap) or (False, time.time() + 600))
+    monkeypatch.setattr(loop, "watch_mailbox", lambda: os.close(other) if len(ticks) == 0 else None)
+    began = time.monotonic()
+    assert loop.run() == 0
+    assert time.monotonic() - began < 60
+    assert (ticks, loop.stopping) == ([False], "its seat is gone")
+    os.close(loop.life_fd)
+
+
+def test_nothing_is_begun_once_the_seat_is_gone(loop):
+    loop.life_fd, other = os.pipe()
+    action = w.Nudge(subject="alpha", text="", pane=None, agents=(), via="mail")
+    loop._guard(action)
+    os.close(other)
+    loop._guard(None)  # what was decided is saved
+    with pytest.raises(w.StopActingError, match="its seat is gone"):
+        loop._guard(action)
+    os.close(loop.life_fd)
+
+
 def test_long_action_is_shown_before_it_begins(station, loop):
     loop._tick(False)
     before = w.parse_rfc3339(station.store.read_view()["expected_by_at"])
