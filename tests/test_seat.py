@@ -69,6 +69,12 @@ class Pane:
         return int(found.group(1)) if found else 0
 
 
+class Words:
+    """The words of a seat that is asked in this process."""
+
+    rig, sets, json, colour, width = "", (), False, False, 80
+
+
 @pytest.fixture
 def seat(rig, pyz):
     """Take the seat of the rig: seat(*words, …) == the pane; what it started ends with the test."""
@@ -157,6 +163,11 @@ def test_seat_is_cut_to_the_pane_and_survives_a_resize(rig, seat):
         rig.tmux.run("resize-window", "-t", pane.target, "-x", columns, "-y", rows)
         wait_for(lambda: fits(rows), 20, f"{columns}x{rows}")  # noqa: B023
     assert kit.is_alive(pane.one)
+
+
+def test_prompt_is_seen_in_a_pane_of_another_locale(seat):
+    """In Latin-1 it was the six letters of an escape, and `gt` waited for a prompt."""
+    seat(env={"LC_ALL": "C", "PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}).says(RUNS)
 
 
 def test_seat_survives_its_client_killed(rig, seat):
@@ -288,10 +299,7 @@ def test_health_check_is_answered_by_activity_of_the_session(seat, env):
     assert kit.is_alive(pane.one)
 
 
-def test_flood_of_health_checks_is_answered_as_one(rig, monkeypatch):
-    class Words:
-        rig, sets = "", ()
-
+def test_flood_of_health_checks_is_answered_as_one():
     seat = w.Seat(w.Host(), Words(), "witness")
     for _ in range(1000):
         seat._heed("HEALTH_CHECK")
@@ -366,6 +374,38 @@ def test_stop_is_remembered_until_the_next_start(rig, seat, witness):
     one = rig.daemon()
     pane.says(WATCHES)
     assert rig.daemon() == one
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "stopped", "starts"),
+    [
+        (("not running",), False, {0: 1}),
+        (("dead",), False, {0: 1}),
+        (("running", "dead"), False, {1: 1}),
+        (("running", "not running"), False, {1: 0, 1 + w.STOP_NOTED_S: 1}),
+        (("hanging", "not running"), False, {1: 0, 1 + w.STOP_NOTED_S: 1}),
+        (("running", "not running"), True, {1: 0, 100: 0}),
+        (("unknown",), False, {0: 0, 100: 0}),
+    ],
+)
+def test_who_stops_a_daemon_has_time_to_write_that_down(rig, monkeypatch, verdicts, stopped, starts):
+    """`witness stop` sees the daemon end, and only then notes that it was on purpose."""
+    monkeypatch.chdir(rig.path)
+    made = w.Seat(w.Host(), Words(), "witness")
+    made._open()
+    clock, tries, known = [0.0], [], list(verdicts)
+    monkeypatch.setattr(made.host, "mono", lambda: clock[0], raising=False)
+    monkeypatch.setattr(made, "_start", lambda: tries.append(clock[0]))
+    monkeypatch.setattr(made.desk.store, "read_holds", lambda: {"stopped": stopped})
+    monkeypatch.setattr(
+        w, "see_daemon", lambda _: w.DaemonSight(verdict=known.pop(0) if len(known) > 1 else known[0])
+    )
+    for _ in verdicts[1:]:
+        made._keep()
+    for at, count in starts.items():
+        clock[0] = at
+        made._keep()
+        assert len(tries) == count, at
 
 
 def test_restart_by_a_person_is_not_raced(rig, seat, witness):
@@ -453,9 +493,6 @@ def test_bug_while_it_draws_is_shown_logged_once_and_outlived(rig, monkeypatch):
     monkeypatch.chdir(rig.path)
     rig.state.mkdir(mode=0o700)
 
-    class Words:
-        rig, sets, json, colour, width = "", (), False, False, 80
-
     def fail(*_):
         raise TypeError("a bug")
 
@@ -498,7 +535,7 @@ def test_term_ends_the_daemon_first_and_leaves_the_terminal_as_it_was(rig, shell
     os.kill(shell.pid, signal.SIGTERM)
     wait_for(lambda: not kit.is_alive(shell), 20, "the seat's end")
     assert not kit.is_alive(one)
-    assert "stopped: daemon: got SIGTERM\n" in log(rig)
+    assert re.search(r"stopped: daemon: (got SIGTERM|asked to stop)\n", log(rig))
     wait_for(lambda: "left with 0" in rig.tmux.run("capture-pane", "-p", "-t", "=sh:"), 10, "the end")
     wait_for(lambda: kit.lines_of(rig.path / "after"), 10, "stty")
     assert (rig.path / "after").read_text() == (rig.path / "before").read_text()
@@ -516,7 +553,7 @@ def test_seat_ends_with_its_terminal(rig, seat):
     rig.tmux.run("kill-session", "-t", "=de-witness")
     wait_for(lambda: not kit.is_alive(pane.one), 20, "the seat's end")
     assert not kit.is_alive(one)
-    assert re.search(r"stopped: daemon: (got SIGTERM|its seat is gone)\n", log(rig))
+    assert re.search(r"stopped: daemon: (got SIGTERM|asked to stop|its seat is gone)\n", log(rig))
 
 
 # ---- its words ------------------------------------------------------------------------------------------------------
