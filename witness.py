@@ -7242,6 +7242,12 @@ def name_socket(path: str) -> str:
     return f"{base}-{hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:6]}"
 
 
+def is_seat_agent(agent) -> bool:
+    """Tell whether an agent of a town's settings is this program in the witness's seat."""
+    args = agent.get("args") if isinstance(agent, dict) else None
+    return isinstance(args, list) and args[-1:] == ["seat"] and agent.get("prompt_mode") == "none"
+
+
 class Gastown:
     """The town of one rig."""
 
@@ -7299,8 +7305,7 @@ class Gastown:
             name = roles.get("witness") if isinstance(roles, dict) else None
             if isinstance(name, str) and name:
                 agent = agents.get(name) if isinstance(agents, dict) else None
-                words = agent.get("args") if isinstance(agent, dict) else None
-                return "ours" if isinstance(words, list) and "seat" in words else clean_line(name, 40)
+                return "ours" if is_seat_agent(agent) else clean_line(name, 40)
         return ""
 
     def list_convoyed(self) -> set:
@@ -12842,14 +12847,6 @@ def sit(host: Host, words, called_as: str) -> Answer:
 # show. Of a script they show the interpreter: so that is the command, and the archive its argument.
 
 SEAT_AGENT = "witness"  # the name of the agent, and of the role that it plays
-OLDEST_GT = (1, 0)
-
-
-def _ask_gt(host: Host) -> tuple | None:
-    """Return the version of `gt` as numbers, None where it does not tell."""
-    ran = host.run(["gt", "version"], 10)
-    match = re.search(r"\bgt version (\d+)\.(\d+)\.(\d+)", ran.text()) if ran.ok else None
-    return tuple(map(int, match.groups())) if match else None
 
 
 def make_seat_agent(python: str, archive: str) -> dict:
@@ -12861,11 +12858,6 @@ def make_seat_agent(python: str, archive: str) -> dict:
         "prompt_mode": "none",
         "tmux": {"process_names": names},
     }
-
-
-def _is_seat_agent(agent) -> bool:
-    args = agent.get("args") if isinstance(agent, dict) else None
-    return isinstance(args, list) and args[-1:] == ["seat"] and agent.get("prompt_mode") == "none"
 
 
 def _read_part(data: dict, name: str) -> dict:
@@ -12882,7 +12874,7 @@ def put_seat(data: dict, agent: dict) -> dict:
         WitnessError: there is an agent of that name already, and it is none of ours.
     """
     agents, roles = _read_part(data, "agents"), _read_part(data, "role_agents")
-    if SEAT_AGENT in agents and not _is_seat_agent(agents[SEAT_AGENT]):
+    if SEAT_AGENT in agents and not is_seat_agent(agents[SEAT_AGENT]):
         raise WitnessError(f"agents.{SEAT_AGENT} is an agent of somebody else's", "give that one another name")
     return {**data, "agents": {**agents, SEAT_AGENT: agent}, "role_agents": {**roles, SEAT_AGENT: SEAT_AGENT}}
 
@@ -12890,7 +12882,7 @@ def put_seat(data: dict, agent: dict) -> dict:
 def take_seat(data: dict, before: dict) -> dict:
     """Return a town's settings without the seat: what stood in its place before stands there again."""
     data = dict(data)
-    for name, is_ours in (("agents", _is_seat_agent), ("role_agents", lambda agent: agent == SEAT_AGENT)):
+    for name, is_ours in (("agents", is_seat_agent), ("role_agents", lambda agent: agent == SEAT_AGENT)):
         part, old = _read_part(data, name), before.get(name)
         if SEAT_AGENT not in part or not is_ours(part[SEAT_AGENT]):
             continue
@@ -12949,9 +12941,9 @@ def seat_in_town(host: Host, words, called_as: str) -> Answer:
         raise WitnessError(f"{path} is missing", "`gt config default-agent claude` writes it")
     data, backup = _parse_settings(path, content), f"{path}.before-witness"
     if words.verb == "install":
-        version = _ask_gt(host)
-        if version is None or version < OLDEST_GT:
-            known = ".".join(map(str, version)) if version else "of no known version"
+        version = decode_version(host.run(["gt", "version"], 10))
+        if version is None or "seat" not in choose_dialect("gt", version)[0].can:
+            known = join_version(version) if version else "of no known version"
             raise WitnessError(
                 f"gt is {known}, and gt 0.5 kills any pane command but its own agents'",
                 "run `witness start` beside it",
@@ -12972,7 +12964,7 @@ def seat_in_town(host: Host, words, called_as: str) -> Answer:
         lines = list(difflib.unified_diff(*pair, path, path))
     if lines and not words.dry_run:
         mode = os.stat(path).st_mode & 0o777
-        fresh = not _is_seat_agent(_read_part(data, "agents").get(SEAT_AGENT))
+        fresh = not is_seat_agent(_read_part(data, "agents").get(SEAT_AGENT))
         if words.verb == "install" and fresh:  # a second install finds its own work, which is not what was before
             host.write(backup, content, mode=mode)
         host.write(path, written, mode=mode)

@@ -255,7 +255,7 @@ def test_install_then_remove_gives_the_same_settings_back(data, indent, ascii_on
     assert json.loads(after) == new
     assert w.put_seat(w._parse_settings("x", after), AGENT) == new
     taken = w.take_seat(w._parse_settings("x", after), w._parse_settings("x", before))
-    if not w._is_seat_agent((data.get("agents") or {}).get("witness")):
+    if not w.is_seat_agent((data.get("agents") or {}).get("witness")):
         assert taken == data
         assert list(taken) == list(data)
 
