@@ -2176,7 +2176,7 @@ class GtDialect(Value):
 
 
 GT_WORDS = {
-    "native": "mail, `sling` and `nuke` are its own; before that bd keeps the mail and `gt spawn` makes workers",
+    "native": "mail, `sling` and `nuke` are its own",
     "raw": "`sling` knows `--hook-raw-bead`",
     "feeds": "its daemon gives issues of open convoys to workers; `gt refinery ready` lists what waits to be merged",
     "prefixed": "sessions begin with the rig's prefix instead of `gt-RIG`; `gt deacon status` knows `--json`",

@@ -78,7 +78,37 @@ def dialects() -> str:
     return table(("`bd`", "many claim one issue at once", "it was closed in the instant before the claim"), rows)
 
 
-TABLES = {"dialects": dialects, "commands": commands, "settings": settings, "blockers": blockers, "events": events}
+def towns() -> str:
+    """Return a row for each version of gt from which on something is new."""
+    rows, can = [], frozenset()
+    for row in witness.GT_DIALECTS:
+        news = "; ".join(witness.GT_WORDS[word] for word in witness.GT_WORDS if word in row.can - can)
+        rows.append((".".join(map(str, row.since)) + " and later", news or "mail is bd's; `gt spawn` makes workers"))
+        can = row.can
+    return table(("`gt`", "what is new"), rows)
+
+
+def pairs() -> str:
+    """Return a row for each pair of versions that is known not to work."""
+
+    def span(since: tuple, before: tuple) -> str:
+        text = [f"from {'.'.join(map(str, since))}"] if since > (0, 0, 1) else []
+        text += [f"before {'.'.join(map(str, before))}"] if before < (99,) else []
+        return " ".join(text)
+
+    rows = [(span(*row[0:2]), span(*row[2:4]), row[4]) for row in witness.BAD_PAIRS]
+    return table(("`gt`", "`bd`", "why not together"), rows)
+
+
+TABLES = {
+    "dialects": dialects,
+    "towns": towns,
+    "pairs": pairs,
+    "commands": commands,
+    "settings": settings,
+    "blockers": blockers,
+    "events": events,
+}
 
 
 def put_tables(text: str) -> str:
