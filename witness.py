@@ -2633,6 +2633,21 @@ class Verdict(Value):
     signals: Signals | None = None  # what it was judged by, for `explain`
 
 
+def read_branch(branch: str) -> str:
+    """Return the issue that a branch of gt names, "" where it names none.
+
+    >>> read_branch("polecat/rust/de-1@mwrrquv8")
+    'de-1'
+    """
+    match = re.fullmatch(r"polecat/[^/]+/([^@/]+)@\S+", branch)
+    return match.group(1) if match and is_issue_id(match.group(1)) else ""
+
+
+def is_claim_of(claim: Claim, tree: Worktree) -> bool:
+    """Tell whether a claim is about what its worker does now: gt gives one that is idle another issue and branch."""
+    return read_branch(tree.branch) in ("", claim.issue)
+
+
 def find_assignment(sighting: Sighting, claim: Claim | None, statuses) -> tuple:
     """Return (issue, why it is known to be idle); ("", "") is work of one's own, on the branch.
 
@@ -2643,11 +2658,7 @@ def find_assignment(sighting: Sighting, claim: Claim | None, statuses) -> tuple:
     issue = str(record.get("issue") or "")
     if not issue and claim is not None and claim.state in ("claimed", "working", "failed"):
         issue = claim.issue
-    if not issue:
-        match = re.fullmatch(r"polecat/[^/]+/([^@/]+)@\S+", sighting.worktree.branch)
-        issue = match.group(1) if match else ""
-    if issue and not is_issue_id(issue):
-        issue = ""
+    issue = issue if is_issue_id(issue) else read_branch(sighting.worktree.branch)
     if issue and (statuses or {}).get(issue) in CLOSED:
         return issue, f"its issue {issue} is closed"
     if not issue and str(record.get("state") or "") in ("idle", "done"):
@@ -2803,6 +2814,19 @@ class Decision(Value):
     verdicts: dict = {}
 
 
+def _list_claims(seen: Observation) -> dict:
+    """Return by the worker's name the claim of what it does, or did last."""
+    found = {}
+    for claim in (seen.claims or {}).values():
+        sighting = seen.sightings.get(claim.name)
+        if sighting is not None and not is_claim_of(claim, sighting.worktree):
+            continue
+        rank = (claim.state in ("claimed", "working", "failed"), claim.at, claim.issue)
+        if claim.name not in found or rank > found[claim.name][0]:
+            found[claim.name] = rank, claim
+    return {name: claim for name, (_, claim) in found.items()}
+
+
 class Draft:
     """Gather what one call of `decide` changes; nothing outside that call ever sees it."""
 
@@ -2810,8 +2834,8 @@ class Draft:
         self.seen = seen
         self.config = config
         self.memory = memory
-        # By the worker's name, the first of each; a tick of a thousand workers asks a thousand times.
-        self.claims = {one.name: one for one in reversed(list((seen.claims or {}).values()))}
+        # By the worker's name; a tick of a thousand workers asks a thousand times.
+        self.claims = _list_claims(seen)
         self.workers = None  # see index_workers
         self.actions = []
         self.events = []
@@ -3434,10 +3458,12 @@ def list_at_risk(draft: Draft) -> list:
         return []
     found = []
     for name, sighting in seen.sightings.items():
-        verdict = draft.verdicts.get(name)
+        verdict, track = draft.verdicts.get(name), draft.memory.polecats.get(name, Track())
+        if draft.memory.spawn is not None and not track.instance:
+            continue  # it is being made
         gone = sighting.session == ABSENT and not sighting.process_lives
-        idle = verdict is not None and verdict.state == "idle"
-        if (gone or idle) and not sighting.worktree.trouble and name not in draft.memory.retirements:
+        left = verdict is not None and verdict.state in ("idle", "dead")
+        if (gone or left) and not sighting.worktree.trouble and name not in draft.memory.retirements:
             found.append(name)
     return found
 
@@ -3912,6 +3938,12 @@ def _list_there(draft: Draft) -> set:
     return {*draft.seen.sightings, *draft.memory.retirements, *(folder for folder, _ in draft.seen.strangers)}
 
 
+def _is_there(draft: Draft, claim: Claim, there: set) -> bool:
+    """Tell whether the worker of a claim is there, and not on another issue by now."""
+    sighting = draft.seen.sightings.get(claim.name)
+    return claim.name in there and (sighting is None or is_claim_of(claim, sighting.worktree))
+
+
 def _is_taken(claim: Claim, issue: Issue, seen: Observation) -> bool:
     held = claim.state in ("working", "failed") and seen.fresh
     return held and issue.status == "in_progress" and issue.assignee != seen.actor
@@ -3964,13 +3996,14 @@ def settle_claims(draft: Draft) -> None:
         issue = by_id.get(claim.issue)
         if claim.owed or claim.actor != seen.actor or issue is None or claim.issue == under_way:
             continue
-        step, why = _follow(claim, issue, claim.name in there)
+        is_there = _is_there(draft, claim, there)
+        step, why = _follow(claim, issue, is_there)
         if step:
             room -= step == "keep"
             if room < 0:
                 continue  # the rest in the next tick: each asks bd three times
             draft.act(SettleClaim(subject=claim.issue, claim=claim, step=step, why=why))
-        elif _is_taken(claim, issue, seen) and claim.name in there:
+        elif _is_taken(claim, issue, seen) and is_there:
             holder = issue.assignee or "nobody"
             taken[claim.issue] = f"{claim.issue}, which {claim.name} works on, is {holder}'s now"
     for issue, summary in taken.items():
@@ -3998,7 +4031,7 @@ def _find_orphans(draft: Draft) -> dict:
         if not ours:
             continue
         claim = claim or Claim(issue=issue.id, actor=seen.actor, at=0.0, name=name_for_issue(issue.id))
-        if claim.name in there:
+        if _is_there(draft, claim, there):
             continue
         session = session_for(draft.config.session_name, seen.rig, claim.name)
         # A worktree of another name may hold it: a second try, say, whose claim was lost.
@@ -8025,6 +8058,7 @@ class TownMail:
         else:  # the town's inboxes go by names without a slash
             program, to = self.town.bd, to if to.endswith("/") else to.replace("/", "-")
         sender = sender or self.address
+        subject = f"({subject})" if subject.startswith("-") else subject  # an older gt hands it to bd as an option
         subject, body = _cut(clean_line(subject, 300), SUBJECT_BYTES), _cut(clean_text(body, 32000), BODY_BYTES)
         argv = send_argv(self.town.gt.dialect, sender, to, subject or "(no subject)", f"{body}\n\n{mark}\n")
         rig, _, name = sender.partition("/")
@@ -10217,22 +10251,19 @@ def _list_trees(station: Station) -> dict:
     return {tree.name: tree for tree in found}
 
 
-def _list_lives(station: Station, names) -> frozenset | None:
-    """Return those of the workers whose sessions are there, None where that cannot be known."""
-    panes = station.tools.tmux.list_panes()
+def _list_lives(station: Station, names, agents: bool = False) -> frozenset | None:
+    """Return those of the workers whose sessions are there, None where that cannot be known.
+
+    agents: only where something runs in it that is no interactive shell.
+    """
+    panes, found = station.tools.tmux.list_panes(), set()
     if isinstance(panes, str):
         return None
-    return frozenset(
-        name
-        for name in names
-        if any(not pane.dead for pane in find_session(station.rig, station.config, name, panes)[0])
-    )
-
-
-def _names(tree: Worktree, issue: str) -> bool:
-    """Tell whether a worktree's branch names an issue, or any where issue is ""."""
-    match = re.fullmatch(r"polecat/[^/]+/([^@/]+)@\S+", tree.branch)
-    return match is not None and issue in ("", match.group(1))
+    for name in names:
+        for pane in find_session(station.rig, station.config, name, panes)[0]:
+            if not pane.dead and not (agents and judge_shell(station.host, pane) == "interactive"):
+                found.add(name)
+    return frozenset(found)
 
 
 def look_at_slung(station: Station, claim: Claim, sight: SpawnSight | None) -> tuple:
@@ -10249,8 +10280,7 @@ def look_at_slung(station: Station, claim: Claim, sight: SpawnSight | None) -> t
     hook = queue.find_hook(issue) if issue is not None else ""
     if hook:
         branch = trees[hook].branch if hook in trees else ""
-        named = find_assignment(Sighting(name=hook, worktree=trees[hook]), None, None)[0] if hook in trees else ""
-        if hook in trees and named in ("", claim.issue):
+        if hook in trees and is_claim_of(claim, trees[hook]):
             return Slung(hook=hook, lives=lives), trees
         return Slung(taken=f"{issue.assignee}{f' ({branch})' if branch else ''}", lives=lives), trees
     if issue is None or (issue.status != "open" and issue.assignee not in ("", claim.actor)):
@@ -10258,10 +10288,10 @@ def look_at_slung(station: Station, claim: Claim, sight: SpawnSight | None) -> t
     claims = queue.claims.read_all().values()
     others = {one.name for one in claims if one.issue != claim.issue and one.state in ("working", "failed", "claimed")}
     # Its branch names the bead; in versions whose branches do not, it is the one that was not there before.
-    made = [one for one, tree in trees.items() if _names(tree, claim.issue) and one not in others]
+    made = [one for one, tree in trees.items() if read_branch(tree.branch) == claim.issue and one not in others]
     if not made and sight is not None:
         told = [one for one in (claim.name, sight.name) if one in trees and one not in others]
-        new = [one for one in trees if one not in sight.before and one not in others and not _names(trees[one], "")]
+        new = [one for one in trees if one not in {*sight.before, *others} and not read_branch(trees[one].branch)]
         made = told or (new if len(new) == 1 and sight.pid else [])
     elif not made and claim.name in trees:
         made = [claim.name]
@@ -10277,7 +10307,7 @@ def _protect(station: Station) -> str:
     if not station.town.can("reuses"):
         return ""
     trees = _list_trees(station)
-    lives = _list_lives(station, trees)
+    lives = _list_lives(station, trees, agents=True)
     if lives is None:
         return "tmux does not answer, so nobody knows whose worktrees are at risk"
     for name, tree in trees.items():
