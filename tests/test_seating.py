@@ -260,6 +260,11 @@ def test_install_then_remove_gives_the_same_settings_back(data, indent, ascii_on
         assert list(taken) == list(data)
 
 
+@pytest.mark.parametrize("text", ['{"a": "\\ud800", "b": "é"}', '{"a": "é"}\n', '{"a": "\\u00e9"}', "{}"])
+def test_letters_are_written_as_the_file_writes_them(text):
+    assert w._dump_settings(json.loads(text), text.encode()) == text.encode()
+
+
 @given(OBJECTS, OBJECTS)
 def test_removal_leaves_no_seat_and_touches_nothing_else(data, before):
     try:
