@@ -819,9 +819,9 @@ class Program:
 
     def reconcile(self, rig: str) -> None:
         """Make the pool of names agree with the disk: it kills sessions and deletes folders on the way."""
-        theme = NAMES[self.theme(rig)].split() if self.v >= (0, 3, 0) else []
+        pool = self.pool(rig) if self.v >= (0, 3, 0) else []
         there, running = self.polecats(rig), set(self.sessions())
-        for name in theme:
+        for name in pool:
             session = self.session(rig, name)
             if session in running and (name not in there or (self.modern and self.is_stale(session))):
                 self.kill_session(session)
@@ -831,10 +831,11 @@ class Program:
                 shutil.rmtree(os.path.join(self.town, rig, "polecats", name), ignore_errors=True)
         run("git", "-C", self.base(rig), "worktree", "prune")
 
-    def theme(self, rig: str) -> str:
-        """Return which names a rig's polecats have."""
+    def pool(self, rig: str) -> list[str]:
+        """Return the names that a rig's polecats may have."""
         settings = read_json(os.path.join(self.town, rig, "settings", "config.json"), {})
-        return settings.get("namepool", {}).get("style") or THEMES[self.version]
+        theme = settings.get("namepool", {}).get("style") or THEMES[self.version]
+        return [one for one in NAMES[theme].split() if self.seed or one not in RESERVED]
 
     def allocate(self, rig: str) -> str:
         """Return the first free name, its folder made."""
@@ -842,8 +843,7 @@ class Program:
             used = set(self.polecats(rig))
             if not self.seed:
                 self.reconcile(rig)
-            reserved = set() if self.seed else RESERVED
-            free = [one for one in NAMES[self.theme(rig)].split() if one not in used | reserved]
+            free = [one for one in self.pool(rig) if one not in used]
             number = 51
             while not free:
                 name = str(number) if self.modern else f"{rig}-{number}"

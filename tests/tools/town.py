@@ -19,6 +19,8 @@ STAND_IN = Path(__file__).with_name("stand_gt.py")
 CITIZEN = Path(__file__).parent.parent / "agents" / "citizen.py"
 PAIRS = {"seed": "0.30.7", "0.2.6": "0.47.1", "0.5.0": "0.47.1", "1.0.1": "1.0.0"}
 """The versions of gt, each with that of the bd it was recorded with."""
+PROMPT = "\N{HEAVY RIGHT-POINTING ANGLE QUOTATION MARK ORNAMENT}"
+"""What the last line of a screen begins with where gt takes its agent for idle."""
 WITNESS = {"GT_ROLE": "demo/witness", "GT_RIG": "demo", "BD_ACTOR": "demo/witness"}
 HOLD = """\
 import fcntl, os, sys, time
@@ -215,11 +217,15 @@ class Town:
         session = {"GT_SESSION": self.session(name), "GT_TOWN_ROOT": str(self.path), "GT_ROOT": str(self.path)}
         return {**env, **session, "GT_ROLE": f"demo/polecats/{name}"}
 
-    def sling(self, issue: str, target: str = "demo", *flags: str, **options) -> kit.Result:
-        """Sling an issue as the version at hand can without a formula (the seed: spawn it)."""
+    def sling(self, issue: str, target: str = "demo", *flags: str, boot: bool = False, **options) -> kit.Result:
+        """Sling an issue as the version at hand can without a formula (the seed: spawn it).
+
+        Where the version can, no seat is started along with it, unless that is asked for.
+        """
         if self.version == "seed":
             return self.gt("spawn", "--rig", target, "--issue", issue, "--create", *flags, **options)
         raw = [] if self.version == "0.2.6" else ["--hook-raw-bead"]
+        raw += ["--no-boot"] if self.modern and not boot else []
         return self.gt("sling", issue, target, "--no-convoy", *raw, *flags, **options)
 
     def bd(self, *argv: str, cwd=None, **env: str) -> kit.Result:
