@@ -313,6 +313,9 @@ def test_issue_is_slung_three_times_in_its_life(town):
     assert [there.sling("de-1").status for _ in range(4)] == [1, 1, 1, 1]
     assert "respawn limit reached for de-1" in there.sling("de-1").stderr
     assert there.sling("de-1", "demo", "--force").status == 0
+    assert there.gt("sling", "respawn-reset", "de-1").status == 0
+    there.change("de-1", status="open", assignee="")
+    assert there.sling("de-1").status == 0
 
 
 def test_dead_polecat_as_a_target_stands_for_the_first_idle_one(town):
@@ -685,13 +688,15 @@ def test_done_of_old_refuses_the_files_that_gt_itself_left(town):
 @pytest.mark.parametrize("prompt", [False, True])
 def test_mail_is_announced_at_a_prompt_and_else_queued(town, prompt):
     there = town()
-    there.part("witness", f"printf '{towns.PROMPT if prompt else 'busy'} '; exec cat >{there.folder}/typed")
+    word, typed = towns.PROMPT if prompt else "busy", there.folder / "typed"
+    loop = f'while read -r line; do echo "$line" >>{typed}; printf "{word} "; done'
+    there.part("witness", f'printf "{word} "; {loop}')
     assert there.gt("witness", "start", "demo").status == 0
+    kit.wait_for(lambda: "begin patrol" in kit.lines_of(typed), what="the first prompt")
     assert there.gt("mail", "send", "demo/witness", "-s", "HELP", "-m", "x", env=there.as_polecat("rust")).status == 0
     waits = list((there.path / ".runtime/nudge_queue/de-witness").glob("*.json"))
     assert len(waits) == (not prompt)
     if prompt:
-        typed = there.folder / "typed"
         kit.wait_for(lambda: "new mail from demo/rust. Subject: HELP" in typed.read_text(), what="the notice")
 
 

@@ -987,6 +987,10 @@ class Program:
         role = self.environ.get("GT_ROLE", "")
         if (self.environ.get("GT_POLECAT") and not (self.modern and role)) or (self.modern and "polecat" in role):
             raise StoppedError("polecats cannot sling (use gt done for handoff)")
+        if self.modern and self.words[:1] == ["respawn-reset"]:
+            self.reset_respawns(self.words[1])
+            return
+        os.environ["BD_DOLT_AUTO_COMMIT"] = "off"  # a tmux server that is started on the way inherits it
         if len(self.words) != 2:
             raise StoppedError("this stand-in slings one issue to one target")
         self.phase("start")
@@ -1121,6 +1125,15 @@ class Program:
         content["beads"][bead] = {"bead_id": bead, "count": count + 1, "last_respawn": self.stamp()}
         os.makedirs(os.path.dirname(path), exist_ok=True)
         self.write(path, json.dumps(content, indent=2))
+
+    def reset_respawns(self, bead: str) -> None:
+        """Let an issue be slung again however often it was."""
+        path = os.path.join(self.town, "witness", "bead-respawn-counts.json")
+        content = read_json(path, {"beads": {}})
+        content["beads"].pop(bead, None)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        self.write(path, json.dumps(content, indent=2))
+        self.say(f"✓ Reset respawn counter for {bead}")
 
     def take_away(self, bead: str, holder: str, agent: str) -> None:
         """Take an issue from its holder: for a while nobody has it. A dry run does this as well."""

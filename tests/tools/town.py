@@ -37,6 +37,15 @@ with open(os.path.realpath(sys.argv[0]) + ".code", "rb") as file:
     exec(marshal.load(file))
 """
 """It is called hundreds of times, and compiling it takes longer than most of its calls."""
+FIRST = """\
+commit refs/heads/main
+committer Tess Ter <tess@example.org> 1793000000 +0000
+data 6
+first
+M 100644 inline README.md
+data 5
+demo
+"""
 
 
 @functools.cache
@@ -45,16 +54,10 @@ def compiled() -> bytes:
     return marshal.dumps(compile(STAND_IN.read_text(encoding="utf-8"), str(STAND_IN), "exec"))
 
 
-def git(*argv, cwd, check: bool = True) -> str:
+def git(*argv, cwd, check: bool = True, input: str = "") -> str:
     """Run git and return what it printed, without the last line end."""
     done = subprocess.run(
-        ["git", *map(str, argv)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=60,
-        check=False,
+        ["git", *map(str, argv)], cwd=cwd, capture_output=True, text=True, input=input, timeout=60, check=False
     )
     assert done.returncode == 0 or not check, f"git {argv} ended with {done.returncode}: {done.stderr}"
     return done.stdout.rstrip("\n")
@@ -139,12 +142,9 @@ class Town:
 
     def _found_rig(self) -> None:
         if not self.origin.exists():
-            first = self.folder / "first"
-            git("init", "--quiet", first, cwd=self.folder)
-            (first / "README.md").write_text("demo\n", encoding="utf-8")
-            git("add", "--all", cwd=first)
-            git("commit", "--quiet", "--message", "first", cwd=first)
-            git("clone", "--quiet", "--bare", first, self.origin, cwd=self.folder)
+            git("init", "--quiet", "--bare", "--template=", self.origin, cwd=self.folder)
+            git("fast-import", "--quiet", cwd=self.origin, input=FIRST)
+        clone = ("clone", "--quiet", "--template=")
         url = f"file://{self.origin}"
         self._put(
             self.rig / "config.json",
@@ -158,20 +158,23 @@ class Town:
                 "beads": {"prefix": "de"},
             },
         )
-        git("clone", "--quiet", url, self.rig / "mayor/rig", cwd=self.rig)
+        git(*clone, url, self.rig / "mayor/rig", cwd=self.rig)
         if self.version == "seed":
-            git("clone", "--quiet", url, self.rig / "refinery/rig", cwd=self.rig)
-            git("clone", "--quiet", url, self.rig / "crew/main", cwd=self.rig)
+            git(*clone, url, self.rig / "refinery/rig", cwd=self.rig)
+            git(*clone, url, self.rig / "crew/main", cwd=self.rig)
         else:
             base = self.rig / ".repo.git"
-            git("clone", "--quiet", "--bare", url, base, cwd=self.rig)
-            git("config", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*", cwd=base)
-            git("fetch", "--quiet", "origin", cwd=base)
+            git(*clone, "--bare", url, base, cwd=self.rig)
+            with open(base / "config", "a", encoding="utf-8") as file:
+                file.write('[remote "origin"]\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n')
+            (base / "refs/remotes/origin").mkdir(parents=True)
+            (base / "refs/remotes/origin/main").write_text(git("rev-parse", "main", cwd=base) + "\n", encoding="ascii")
             (self.rig / "refinery").mkdir()
             git("worktree", "add", "--quiet", self.rig / "refinery/rig", "main", cwd=base)
             (self.rig / "crew").mkdir()
-        for name in ("witness", "polecats"):
-            (self.rig / name).mkdir()
+        for name in ("witness", "polecats", ".repo.git/info", "mayor/rig/.git/info"):
+            if not name.startswith(".repo") or self.version != "seed":
+                (self.rig / name).mkdir()
         if self.modern:
             self._put(self.rig / "settings/config.json", {"type": "rig-settings", "namepool": {"style": "wasteland"}})
             self._put(self.rig / "polecats/.claude/settings.json", {})
