@@ -12,6 +12,12 @@ import time
 from pathlib import Path
 
 SERVER_SINCE = (0, 50, 0)  # before, bd keeps its issues in SQLite
+QUIET_DOLT = {  # the settings of a Dolt that talks to nobody outside
+    "user.name": "server",
+    "user.email": "server@example.org",
+    "metrics.disabled": "true",
+    "versioncheck.disabled": "true",
+}
 
 
 def run(*words, cwd, timeout=120, check=True, **env) -> subprocess.CompletedProcess:
@@ -66,12 +72,7 @@ class Dolt:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.process: subprocess.Popen | None = None
-        for name, value in {
-            "user.name": "server",
-            "user.email": "server@example.org",
-            "metrics.disabled": "true",
-            "versioncheck.disabled": "true",
-        }.items():
+        for name, value in QUIET_DOLT.items():
             run("dolt", "config", "--global", "--add", name, value, cwd=folder)
 
     def start(self) -> None:
