@@ -16,7 +16,8 @@ PROMPT = "\N{HEAVY RIGHT-POINTING ANGLE QUOTATION MARK ORNAMENT} "
 
 def main() -> None:
     asked = ["tmux", "display-message", "-p", "-t", os.environ.get("TMUX_PANE", ""), "#{session_name}"]
-    session = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False).stdout.strip()
+    said = subprocess.run(asked, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    session = said.stdout.strip()
     with open(os.path.join(sys.argv[1], f"{session}.log"), "a", encoding="utf-8") as log:
 
         def note(text: str) -> None:
