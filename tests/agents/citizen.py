@@ -2,7 +2,8 @@
 
 It appends what it is typed to FOLDER/heard/NAME, as raw lines, and one line to FOLDER/heard/NAME.started: its
 arguments. NAME is the polecat's name, else the role. A script FOLDER/parts/NAME, or FOLDER/parts/any for every polecat,
-is run in its place.
+is run in its place. A polecat that finds FOLDER/parts/busy prints a word now and then, until FOLDER/parts/NAME.quiet is
+there.
 """
 
 from __future__ import annotations
@@ -10,7 +11,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
+
+
+def think(quiet: str) -> None:
+    """Show signs of life until somebody wants it quiet."""
+    while not os.path.exists(quiet):
+        print("thinking", round(time.monotonic(), 1), flush=True)
+        time.sleep(0.4)
 
 
 def main(folder: str) -> None:
@@ -24,6 +33,8 @@ def main(folder: str) -> None:
     with open(f"{heard}.started", "a", encoding="utf-8") as file:
         file.write(json.dumps(sys.argv[2:]) + "\n")
     print("ready", flush=True)
+    if polecat and os.path.exists(os.path.join(folder, "parts", "busy")):
+        threading.Thread(target=think, args=[os.path.join(folder, "parts", f"{name}.quiet")], daemon=True).start()
     while True:
         line = sys.stdin.buffer.readline()
         if not line:

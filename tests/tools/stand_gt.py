@@ -8,8 +8,9 @@ It is run as a program, in a town that `town.py` made. Beside it lie
                 two words, "mail inbox"; none means all) the next k calls are spoilt. HOW is fail, hang, garbage, late
                 (done, then hang), mute (done, nothing printed) or cut (done, half printed). With "phase": PHASE it
                 strikes a sling just after that phase: fail (residues stay), hang, kill (by SIGKILL) or slow ("seconds")
-  gt-calls      JSON lines: one when a call starts (n, argv, cwd, env, pid, spoilt), one a phase of a sling (n, phase),
-                one at the end (n, status); a call without an end was killed, or still runs
+  gt-calls      JSON lines: one when a call starts (n, argv, cwd, env, pid, spoilt), one a phase of a sling (n, phase)
+                or a nuke (full or empty, as it found the polecat), one at the end (n, status); a call without an end
+                was killed, or still runs
   heard/, parts/  what the agents were typed; the scripts that they run (see town.py)
 
 Issues and mails lie in the databases of the stand-in for `bd`. `tests/test_stand_gt.py` holds this to the recordings.
@@ -1600,7 +1601,9 @@ class Program:
 
     def nuke(self, rig: str, name: str) -> None:
         """Remove one polecat: session, folder, branch, records."""
-        session = self.session(rig, name)
+        session, folder = self.session(rig, name), os.path.join(self.town, rig, "polecats", name)
+        held = self.has_session(session) or any(files for _, _, files in os.walk(folder))
+        self.log.add(phase="full" if held else "empty")  # of what it is about to destroy
         if self.has_session(session):
             self.kill_session(session)
             self.say("  ✓ killed session")
