@@ -1799,11 +1799,14 @@ def handoff_letter(rig: str, name: str, at: float) -> tuple:
     return "LIFECYCLE: polecat requesting shutdown", body
 
 
-def nudge_text(name: str, quiet_s: float, command: str) -> str:
+def nudge_text(name: str, quiet_s: float, command: str, in_town: bool = False) -> str:
     """Return the one line that reminds a stuck worker; one line, so that one Enter sends it."""
+    # In a town only `gt done` hands finished work to the refinery.
+    done = "gt done" if in_town else f"{command} handoff"
+    ask = "gt mail send mayor/ -s HELP -m '…'" if in_town else f"{command} mail send mayor/ -s HELP"
     return (
         f"[witness] {name}: no progress seen for {span(quiet_s)}. Please go on with your task. When it is done, commit "
-        f"everything and run `{command} handoff`. If you are blocked, say so: `{command} mail send mayor/ -s HELP`."
+        f"everything and run `{done}`. If you are blocked, say so: `{ask}`."
     )
 
 
@@ -3170,7 +3173,7 @@ def climb(draft: Draft, verdict: Verdict, sighting: Sighting) -> None:
         return
     evidence = describe_evidence(verdict, sighting, track, look)
     if rung == "nudge":
-        text = nudge_text(verdict.name, verdict.quiet_s, draft.seen.command)
+        text = nudge_text(verdict.name, verdict.quiet_s, draft.seen.command, draft.seen.town is not None)
         draft.put(
             "polecats",
             verdict.name,
@@ -3222,7 +3225,8 @@ def may_restart(verdict: Verdict, seen: Observation, config: Config) -> bool:
     )
     claim = (seen.claims or {}).get(verdict.issue)
     is_its_own = seen.claims is not None and (claim is None or (claim.state, claim.name) == ("working", verdict.name))
-    return config.on_dead == "restart" and bool(config.agent_command) and is_open and is_its_own
+    can_start = bool(config.agent_command) or seen.town is not None
+    return config.on_dead == "restart" and can_start and is_open and is_its_own
 
 
 def handle_dead(draft: Draft, verdict: Verdict, sighting: Sighting) -> None:
@@ -11674,7 +11678,9 @@ class Desk:
 
     def station(self) -> Station:
         """Return a station of our own, after the ground was checked."""
-        return Station(self.host, self.rig, self.prepare())
+        station = Station(self.host, self.rig, self.prepare())
+        station.look_at_town()  # it tells where the sessions are
+        return station
 
     def run_rounds(self, station: Station, wish: dict, act: bool = True, prepare=None, until=None):
         """Do rounds under the tick lock until nothing more follows at once; the daemon's ticks wait meanwhile.
@@ -12258,7 +12264,7 @@ def cmd_unit(desk: Desk, words) -> Answer:
     # Agents are started from the daemon: they need the caller's PATH, and tmux its folder of sockets.
     kept = ["PATH", "TMUX_TMPDIR", *(f"WITNESS_{name.upper()}" for name in SETTING_BY_NAME)]
     # bd needs the server's address; a password is for its credentials file, not for a unit that anybody may read.
-    kept += [name for name in os.environ if name.startswith(BD_KEPT_PREFIXES) and "PASSWORD" not in name]
+    kept += [name for name in os.environ if name.startswith(GT_KEPT_PREFIXES) and "PASSWORD" not in name]
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     if any(not value.isprintable() for value in (*environment.values(), desk.rig.path)):
         raise UsageError("the environment or the rig's path holds a control character", "mend it, then ask again")

@@ -464,6 +464,13 @@ def test_nudge_is_one_line_that_says_what_to_do():
     assert "30m" in text
 
 
+def test_nudge_in_a_town_names_what_hands_work_to_the_refinery():
+    """A worker that handed off instead of `gt done` left its work where no refinery looks."""
+    text = w.nudge_text("alpha", 1800, "/x/witness.pyz", in_town=True)
+    assert "run `gt done`" in text
+    assert "handoff" not in text
+
+
 @given(strategies.names(), st.floats(0, 1e9), st.sampled_from(["witness", "/a b/witness.pyz", "python3 witness.py"]))
 def test_nudge_is_one_printable_line_whatever_it_says(name, quiet_s, command):
     text = w.nudge_text(name, quiet_s, command)
