@@ -3903,6 +3903,12 @@ def settle_spawn(draft: Draft, outcome: Outcome) -> None:
         effort = draft.memory.issues.get(issue, Effort())
         draft.put("issues", issue, effort.but(next_at=draft.seen.now + draft.config.interval, error=outcome.detail))
         return
+    if fault == "step":  # one of several that make a worker of what a sling has left; the next may follow at once
+        effort = draft.memory.issues.get(issue, Effort())
+        attempts = min(effort.attempts + 1, SPAWN_ATTEMPTS)
+        draft.put("issues", issue, Effort(attempts=attempts, next_at=draft.seen.now, error=clean_line(outcome.detail)))
+        draft.change(spawned_at=0.0)
+        return
     draft.tell("spawn-failed", issue, outcome.detail)
     if fault == "taken":
         draft.put("issues", issue, Effort(attempts=SPAWN_ATTEMPTS, error=outcome.detail))
@@ -10352,6 +10358,8 @@ def _settle_slung(station: Station, action: Action, claim: Claim, slung: Slung, 
         return make_outcome(station, "spawn", action, True, name=name)
     if state == "lost":
         return make_outcome(station, "spawn", action, False, f"claimed by {slung.taken}", fault="lost")
+    if not reason and name in slung.lives:
+        return make_outcome(station, "spawn", action, False, f"{name} lives, its bead is not hooked yet", fault="step")
     reason = reason or "no worker came of it"
     return make_outcome(station, "spawn", action, False, reason, name=name, fault=fault)
 
