@@ -909,7 +909,7 @@ class Town(Value):
 class SpawnSight(Value):
     """The recorded spawn child as this tick sees it."""
 
-    alive: bool  # it holds its lock
+    alive: bool  # it holds its lock, or what it called lives on without it
     issue: str = ""
     name: str = ""
     pid: int = 0
@@ -921,6 +921,7 @@ class SpawnSight(Value):
     commit: str = ""  # where the branch was started
     birth: tuple = ()
     before: tuple = ()  # worktrees that were there when a sling began
+    tool: tuple = ()  # pid and start of the gt that it called
 
 
 class Load(Value):
@@ -5599,7 +5600,9 @@ def _talk(pipes: dict, stdin: bytes, takers: dict, deadline: float, limit_bytes:
     return ""
 
 
-def run_child(argv, env: dict, cwd: str, timeout_s: float, stdin: bytes, limit_bytes: float, keep_fds, sink) -> Ran:
+def run_child(
+    argv, env: dict, cwd: str, timeout_s: float, stdin: bytes, limit_bytes: float, keep_fds, sink, began=None
+) -> Ran:
     """Run one child to its end and return how it went; see Host.run."""
     ours, theirs = {}, [None, None, None]
     deadline = time.monotonic() + timeout_s
@@ -5612,6 +5615,8 @@ def run_child(argv, env: dict, cwd: str, timeout_s: float, stdin: bytes, limit_b
                     theirs[number], ours[name] = os.pipe()
                     os.set_blocking(ours[name], False)
             child = start_child(argv, env, theirs, cwd, keep_fds)
+            if began is not None:
+                began(child.pid)
         except FileNotFoundError as error:
             return Ran(argv=argv, status=None, out=b"", err=b"", failure=f"{error.filename} is missing")
         except OSError as error:
@@ -5673,16 +5678,26 @@ class Host:
         return {**kept, "LC_ALL": "C.UTF-8", **(extra or {})}
 
     def run(
-        self, argv, timeout_s, cwd="/", env=None, stdin=b"", limit_bytes=OUTPUT_LIMIT_BYTES, keep_fds=(), sink=None
+        self,
+        argv,
+        timeout_s,
+        cwd="/",
+        env=None,
+        stdin=b"",
+        limit_bytes=OUTPUT_LIMIT_BYTES,
+        keep_fds=(),
+        sink=None,
+        began=None,
     ) -> Ran:
         """Run one child to its end and return how it went; never raises for what the child does.
 
         It gets its own process group, which is ended (TERM, KILL_GRACE_S, KILL) when it takes longer than timeout_s
         or prints more than limit_bytes. keep_fds stay open in it. sink is called with each piece of standard output
-        instead of keeping it, however much that is.
+        instead of keeping it, however much that is. began is called with its pid as soon as it has one.
         """
         limit_bytes = limit_bytes if sink is None else float("inf")
-        return run_child(tuple(argv), self.environment(env), cwd, timeout_s, stdin, limit_bytes, keep_fds, sink)
+        env = self.environment(env)
+        return run_child(tuple(argv), env, cwd, timeout_s, stdin, limit_bytes, keep_fds, sink, began)
 
     # -- files ---------------------------------------------------------------------------------------
 
@@ -7766,6 +7781,8 @@ class TownQueue(BeadsQueue):
 
     def _list_holders(self, claim: Claim) -> tuple:
         hooks = (f"{self.rig.name}/polecats/{claim.name}", f"{self.rig.name}/{claim.name}") if claim.name else ()
+        if claim.owed == "release" and os.path.isdir(os.path.join(self.rig.polecats, claim.name)):
+            hooks = ()  # its worktree is there: set open, the bead would get a second worker
         return (claim.actor, self._park(claim), *hooks)
 
     @staticmethod
@@ -9745,7 +9762,13 @@ def _make_worker(tools: Tools, order: dict, tell) -> tuple:
 def _sling(host: Host, order: dict, tell) -> tuple:
     """Let gt make a worker; return (fault, reason): ("", "") where it says that it did."""
     folder, timeout_s = order["rig"]["path"], order["config"]["spawn_timeout"]
-    ran = host.run(order["argv"], timeout_s, cwd=folder, env=order["environ"])
+
+    def note(pid: int) -> None:
+        process = read_process(host, pid)
+        if process is not None:
+            tell(tool=[pid, process.start])
+
+    ran = host.run(order["argv"], timeout_s, cwd=folder, env=order["environ"], began=note)
     answer = decode_gt(ran)
     if answer.worker:
         tell(name=answer.worker)
@@ -9788,9 +9811,14 @@ def read_spawn(store: Store) -> SpawnSight | None:
     data = read_object(store.host, store.path(SPAWN_FILE))
     if not data and not busy:
         return None
-    pid, start = data.get("pid", 0), data.get("start", 0)
+    pid, start, tool = data.get("pid", 0), data.get("start", 0), data.get("tool")
+    is_pair = isinstance(tool, list) and len(tool) == 2 and all(type(one) is int for one in tool)
+    tool = tuple(tool) if is_pair else ()
+    # Both of us may be killed, and gt go on: nothing is settled before it has ended, too.
+    lives = bool(tool) and data.get("ok") is None and is_same_process(store.host, *tool) is not False
     return SpawnSight(
-        alive=busy is not False,
+        alive=busy is not False or lives,
+        tool=tool,
         issue=str(data.get("issue", "")),
         name=str(data.get("name", "")),
         pid=pid if isinstance(pid, int) and isinstance(start, int) else 0,
@@ -10194,9 +10222,17 @@ def end_child(station: Station, sight: SpawnSight) -> SpawnSight:
     """End a spawn child that takes too long, with all that it has started; return what is known of it then."""
     import signal
 
-    end_process(sight.pid, sight.start, signal.SIGTERM, station.host)
-    station.host.pause(KILL_GRACE_S)
-    end_process(sight.pid, sight.start, signal.SIGKILL, station.host)
+    host = station.host
+    end_process(sight.pid, sight.start, signal.SIGTERM, host)
+    host.pause(KILL_GRACE_S)
+    if sight.tool and is_same_process(host, *sight.tool):  # it leads a group of its own, and would go on alone
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(sight.tool[0], number)
+            except (ProcessLookupError, PermissionError):
+                break
+            host.pause(KILL_GRACE_S)
+    end_process(sight.pid, sight.start, signal.SIGKILL, host)
     return read_spawn(station.store) or sight
 
 
@@ -10303,7 +10339,7 @@ def look_at_slung(station: Station, claim: Claim, sight: SpawnSight | None) -> t
         told = [one for one in (claim.name, sight.name) if one in trees and one not in others]
         new = [one for one in trees if one not in {*sight.before, *others} and not read_branch(trees[one].branch)]
         made = told or (new if len(new) == 1 and sight.pid else [])
-    elif not made and claim.name in trees:
+    elif not made and claim.name in trees and is_claim_of(claim, trees[claim.name]):
         made = [claim.name]
     # One who lives comes first: a second one is left as it is, and reported.
     return Slung(made=min(made, key=lambda one: (one not in lives, one)) if made else "", lives=lives), trees
@@ -10364,6 +10400,14 @@ def _settle_slung(station: Station, action: Action, claim: Claim, slung: Slung, 
     return make_outcome(station, "spawn", action, False, reason, name=name, fault=fault)
 
 
+def _give_back(station: Station, claim: Claim, residue: Claim | None) -> None:
+    """Undo a claim of which nothing came; what an earlier try has left stays ours to finish."""
+    if residue is None:
+        station.queue.release(claim)
+    else:
+        station.queue.claims.change(residue)
+
+
 def start_sling(station: Station, action: StartSpawn) -> Outcome:
     """Protect who is at risk, claim, label, and start the child that slings; an earlier try's residue is used."""
     issue, queue, town = action.issue, station.queue, station.town
@@ -10389,7 +10433,7 @@ def start_sling(station: Station, action: StartSpawn) -> Outcome:
             queue.mark(claim)
             slung, trees = look_at_slung(station, claim, None)
         except ToolError:
-            queue.release(claim)
+            _give_back(station, claim, earlier if residue else None)
             raise
     except ToolError as error:
         return make_outcome(station, "spawn", action, False, error.line(), fault="tool")
@@ -10408,7 +10452,7 @@ def start_sling(station: Station, action: StartSpawn) -> Outcome:
     }
     child = start_spawn_child(station.store, order)
     if isinstance(child, str):
-        queue.release(claim)
+        _give_back(station, claim, earlier if residue else None)
         return make_outcome(station, "spawn", action, False, child, fault="host")
     station.spawn_child = child
     return make_outcome(station, "spawn-started", action, True)
