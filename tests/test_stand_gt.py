@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import shlex
+import time
 
 import pytest
 from tools import kit, recorded
@@ -134,7 +135,12 @@ def test_stand_in_answers_as_recorded(town, pair):
         if row["note"].startswith("set-up"):
             continue
         if "argv" not in row:
-            wrong = (check_panes if "panes" in row else check_lines)(replay, row)
+            wrong = check_panes(replay, row) if "panes" in row else ""
+            if "lines" in row:  # which an agent notes when it gets to it
+                deadline = time.monotonic() + 10
+                while check_lines(replay, row) and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                wrong = check_lines(replay, row)
             failed += [f"{number} {row['note']}\n  {wrong}"] if wrong else []
             continue
         replay.prepare(row)
@@ -182,14 +188,14 @@ def test_fresh_worktree_has_the_files_of_the_version(town, pair):
     assert dirt == [f"?? {file}" for file in wanted[pair]]
 
 
-@pytest.mark.parametrize("pair", ["0.5.0", "1.0.1"])
-def test_names_come_from_the_pool_in_order_and_never_name_a_role(town, pair):
-    there = town(pair)
-    for number in range(3 if pair == "0.5.0" else 5):
-        there.add(f"de-{number}")
-        assert there.sling(f"de-{number}").status == 0
-    pool = ["obsidian", "quartz", "jasper"] if pair == "0.5.0" else ["rust", "chrome", "nitro", "guzzle", "shiny"]
-    assert there.polecats() == sorted(pool)
+def test_names_come_from_the_pool_in_order_and_never_name_a_role(town):
+    there = town()
+    there.add("de-1")
+    for name in ("rust", "chrome", "nitro", "guzzle"):
+        there.add(f"de-{name}", status="hooked", assignee=f"demo/polecats/{name}")
+        (there.rig / "polecats" / name).mkdir()
+    assert there.sling("de-1").status == 0
+    assert there.polecats() == ["shiny"]
 
 
 @pytest.mark.parametrize("pair", ["0.2.6", "0.5.0", "1.0.1"])
@@ -304,6 +310,21 @@ def test_same_issue_is_not_slung_twice_at_a_time(town):
     there.begin("sling", "de-1", "demo", "--no-convoy")
     there.wait_for_phase("folder")
     assert "is already being slung" in there.sling("de-1").stderr
+
+
+def test_two_slings_at_a_time_take_the_same_polecat_and_lose_both_issues(town):
+    there = town()
+    there.add("de-1")
+    there.add("de-2")
+    there.spoil({"verb": "sling", "phase": "folder", "do": "slow", "seconds": 3})
+    first = there.begin("sling", "de-1", "demo", "--no-convoy", "--hook-raw-bead", "--no-boot")
+    there.wait_for_phase("folder")
+    second = there.sling("de-2")
+    assert "Reusing idle polecat: rust" in second.stdout, "it is idle until its issue is hooked"
+    assert (second.status, there.state("de-2")) == (0, ("hooked", "demo/polecats/rust"))
+    assert "session already running: de-rust" in first.communicate(timeout=60)[1].decode()
+    assert (there.state("de-1"), there.state("de-2"), there.polecats()) == (("open", ""), ("open", ""), [])
+    assert "de-rust" in there.sessions()
 
 
 def test_issue_is_slung_three_times_in_its_life(town):
@@ -546,7 +567,7 @@ def test_daemon_of_old_slings_nothing_and_kills_a_seat_without_a_model(town):
     there.add("de-1")
     there.gt("sling", "de-1", "demo", "--hook-raw-bead")
     there.end_session("obsidian")
-    before = len(there.began("witness"))
+    before = kit.wait_for(lambda: len(there.began("witness")), what="the first start")
     assert there.daemon_round() == []
     kit.wait_for(lambda: len(there.began("witness")) > before, what="another start")
 
@@ -672,6 +693,20 @@ def test_done_of_old_mails_and_removes_its_own_worktree_and_session(town):
     kit.wait_for(lambda: any("You have new mail" in line for line in there.heard("witness")), what="the notice")
 
 
+def test_done_of_oldest_removes_even_what_is_neither_committed_nor_pushed(town):
+    there = town("0.2.6")
+    there.add("de-1")
+    there.sling("de-1")
+    branch = there.branch("furiosa")
+    there.git("commit", "--quiet", "--allow-empty", "--message", "work", name="furiosa")
+    (there.tree("furiosa") / "new").touch()
+    assert there.gt("done", env=there.as_polecat("furiosa"), cwd=there.tree("furiosa")).status == 0
+    assert (there.polecats(), there.branches(), there.state("de-1")[0]) == ([], [branch], "hooked")
+    assert [mail["subject"] for mail in there.mails("demo/witness")] == ["POLECAT_DONE furiosa"]
+    assert not towns.git("for-each-ref", f"refs/heads/{branch}", cwd=there.origin)
+    assert "gt-demo-furiosa" in there.sessions()
+
+
 def test_done_of_old_refuses_the_files_that_gt_itself_left(town):
     there = town("0.5.0")
     there.add("de-1")
@@ -729,7 +764,7 @@ def test_sessions_are_started_and_stopped(town):
     assert "session already running: de-rust" in there.gt("session", "start", "demo/rust").stderr
     there.age_heartbeat("rust", 200)
     assert there.gt("session", "start", "demo/rust").status == 0
-    assert len(there.began("rust")) == 2, "one whose heartbeat is old is killed and started anew"
+    kit.wait_for(lambda: len(there.began("rust")) == 2, what="the second start: an old heartbeat was taken for a death")
     assert there.gt("session", "stop", "demo/rust").status == 0
     assert "session not found" in there.gt("session", "stop", "demo/rust").stderr
     assert "Polecat 'refinery' not found" in there.gt("session", "start", "demo/refinery").stderr

@@ -608,6 +608,10 @@ class Program:
             folder, who = os.path.join(self.town, rig, role), f"{rig}/{role}"
         if role == "refinery":
             folder = os.path.join(folder, "rig")
+        if role == "polecat" and self.has_session(session):
+            if not (self.modern and self.is_stale(session)):
+                raise StoppedError(f"starting session: session already running: {session}")
+            self.kill_session(session)
         os.makedirs(folder, exist_ok=True)
         agent, argv, takes = self.agent(role)
         env = self.agent_env(rig, name, role, who, session, agent, argv)
@@ -1057,7 +1061,7 @@ class Program:
                     self.say(f"Starting session for {rig}/{name}...")
                     self.start_session(rig, name, "polecat", self.run_env(rig, name))
             except StoppedError as end:
-                if fresh and not self.log.fault.get("phase"):
+                if fresh and not (self.log.fault.get("phase") and self.log.fault["do"] == "fail"):
                     self.roll_back(rig, name, bead)
                 raise StoppedError(f"starting polecat session: {end.complaint}") from None
             self.phase("session")
@@ -1098,12 +1102,14 @@ class Program:
         idle = next((name for name in self.polecats(rig) if self.state(rig, name)[0] == "idle"), "")
         if idle:
             self.say(f"Reusing idle polecat: {idle}")
-            self.reuse(rig, idle, bead)
+            with self.lock(f"polecat-{idle}"):
+                self.reuse(rig, idle, bead)
             self.say(f"✓ Polecat {idle} reused (idle → working, session start deferred)")
         else:
             idle = self.allocate(rig)
-            self.add_worktree(rig, idle, bead)
-            self.provision(rig, idle)
+            with self.lock(f"polecat-{idle}"):
+                self.add_worktree(rig, idle, bead)
+                self.provision(rig, idle)
             self.say(f"Created polecat: {idle}", f"✓ Polecat {idle} spawned (session start deferred)")
         self.phase("folder")
         if not self.flags.get("--no-boot"):
@@ -1251,10 +1257,20 @@ class Program:
         }
 
     def roll_back(self, rig: str, name: str, bead: str) -> None:
-        """Undo a sling whose session did not start."""
+        """Undo a sling whose session did not start: whatever else the polecat holds by now is let go of as well."""
         self.say(f"⚠ Session failed, rolling back spawned polecat {name}...")
+        branch, tree = self.branch(rig, name), self.tree(rig, name)
+        self.burn(rig, name)
         self.set_issue(bead, status="open", assignee="")
+        self.say(f"  ○ Unhooked bead {bead}")
+        if self.git_state(rig, name)[2]:
+            self.say(f"  Warning: Could not clean up orphaned polecat {name}: polecat {name} has stashes")
+            return
+        self.unassign(rig, name)
+        run("git", "-C", tree, "push", "origin", f"{branch}:{branch}")
         self.remove(rig, name)
+        run("git", "-C", self.base(rig), "branch", "-D", branch)
+        self.say(f"  ○ Cleaned up orphaned polecat {name}")
 
     def prompt(self, bead: str, session: str) -> None:
         """Tell a running agent to begin."""
@@ -1396,7 +1412,9 @@ class Program:
         how = self.flags.get("--status", "COMPLETED").upper()
         branch = self.branch(rig, name)
         issue = self.flags.get("--issue") or (branch.split("/")[2].split("@")[0] if branch.count("/") == 2 else "")
-        if not issue:
+        if not issue and self.v < (0, 3, 0):  # it takes the end of its branch for an issue
+            issue = branch.partition("/")[2]
+        elif not issue:
             with self.issues(rig) as issues:
                 mine = [one for one in issues.values() if one["assignee"] == f"{rig}/polecats/{name}"]
             issue = next((one["id"] for one in mine if one["status"] == "hooked"), "")
@@ -1406,7 +1424,7 @@ class Program:
             files = [one for one in files if not one.startswith(own)]
             if files:
                 ahead += self.save_work(tree, issue)
-        elif how == "COMPLETED" and files:
+        elif how == "COMPLETED" and files and self.v >= (0, 3, 0):
             raise StoppedError(
                 "cannot complete: uncommitted changes would be lost\n"
                 "Commit your changes first, or use --status DEFERRED to exit without completing\n"
@@ -1443,6 +1461,8 @@ class Program:
         if branch == "main":
             raise StoppedError("cannot submit main/master branch to merge queue")
         if not ahead:
+            if self.v < (0, 3, 0):
+                raise StoppedError(f"branch '{branch}' has 0 commits ahead of main; nothing to merge")
             if self.modern:
                 raise StoppedError(
                     "cannot complete: no commits on branch ahead of origin/main\n"
@@ -1451,11 +1471,12 @@ class Program:
             self.say("→ Branch has no commits ahead of origin/main")
             self.say("  Skipping MR creation - completing without merge request.")
             return ""
-        self.say("Pushing branch to remote...")
-        done = run("git", "-C", tree, "push", "origin", f"{branch}:{branch}")
-        if done.returncode:
-            raise StoppedError(f"pushing branch '{branch}' to origin: {done.stderr.strip()}")
-        self.say("✓ Branch pushed to origin")
+        if self.v >= (0, 3, 0):
+            self.say("Pushing branch to remote...")
+            done = run("git", "-C", tree, "push", "origin", f"{branch}:{branch}")
+            if done.returncode:
+                raise StoppedError(f"pushing branch '{branch}' to origin: {done.stderr.strip()}")
+            self.say("✓ Branch pushed to origin")
         if not issue:
             raise StoppedError(f"cannot determine source issue from branch '{branch}'; use --issue to specify")
         text = f"branch: {branch}\ntarget: main\nsource_issue: {issue}\nrig: {rig}\nworker: {name}\nretry_count: 0\n"
@@ -1504,7 +1525,7 @@ class Program:
             one.update(status="closed", closed_at=self.stamp(), close_reason="Closed", updated_at=self.stamp())
 
     def finish_old(self, rig: str, name: str, issue: str, how: str, branch: str, request: str) -> None:
-        """Mail the witness; 0.5.0 then removes its own worktree and session."""
+        """Mail the witness and remove its own worktree; 0.5.0 then ends its session as well."""
         lines = [f"Exit: {how}", *([f"Issue: {issue}"] if issue else []), *([f"MR: {request}"] if request else [])]
         body = "\n".join([*lines, f"Branch: {branch}"])
         self.send(f"{rig}/witness", f"POLECAT_DONE {name}", body, f"{rig}/{name}")
@@ -1516,11 +1537,12 @@ class Program:
             self.say(f"✓ Dispatcher {by.group(1)} notified of {how}")
         if found and found["status"] == "hooked":
             self.close_issue(rig, issue)
-        if self.v < (0, 3, 0):
-            return
         if how == "COMPLETED":
             self.remove(rig, name)
-            self.say("✓ Worktree nuked")
+            self.say("✓ Worktree nuked" if self.v >= (0, 3, 0) else "✓ Sandbox nuked")
+        if self.v < (0, 3, 0):
+            self.say("", "→ Session exiting (done means gone)", "  Goodbye!")
+            return
         self.say("→ Terminating session (done means gone)")
         self.log.add(status=0)
         self.kill_session(self.session(rig, name))
@@ -1777,11 +1799,6 @@ class Program:
             hint = f"\n  Create with: gt polecat identity add {rig} {name}"
             raise StoppedError(f"Polecat '{name}' not found" + hint * self.modern)
         self.say(f"Starting session for {rig}/{name}...")
-        session = self.session(rig, name)
-        if self.has_session(session):
-            if not (self.modern and self.is_stale(session)):
-                raise StoppedError(f"starting session: session already running: {session}")
-            self.kill_session(session)
         bead = self.flags.get("--issue", "")
         if self.modern:
             self.leave_main(rig, name, bead)
