@@ -385,7 +385,7 @@ def test_formula_blocks_its_issue(town):
 
 
 def test_session_that_dies_at_once_is_rolled_back(town):
-    there = town()
+    there = town(ready_s=2)
     there.add("de-1")
     there.part("any", "exit 1")
     done = there.sling("de-1")
