@@ -170,6 +170,11 @@ class Town:
         """Run bd in the rig."""
         return self.run("bd", *words, cwd=cwd or self.rig, **options)
 
+    def git(self, *words, cwd=None, **options) -> str:
+        """Run git in the repository that every worktree of the rig belongs to."""
+        base = self.rig / ("mayor/rig" if self.version == SEED else ".repo.git")
+        return self.run("git", *words, cwd=cwd or base, **options).stdout.rstrip("\n")
+
     def as_polecat(self, name: str) -> dict[str, str]:
         """Return what the session of a polecat has in its environment."""
         role = "polecat" if self.version < (1,) else f"demo/polecats/{name}"
