@@ -198,7 +198,10 @@ class Cycle:
         self.folder, self.path, self.server = folder, folder / "demo", None
         self.socket = f"crash{random.SystemRandom().randrange(16**10):010x}"
         self.objects, self.files, self.offset_s, self.mails = set(), set(), 0.0, 0
-        self.goes_on = True  # what is played next is a daemon that has run all the time, and not a restarted one
+        self.broken, self.goes_on = (
+            False,
+            True,
+        )  # what is played next is a daemon that has run all the time, and not a restarted one
         self.seal(folder)
         self.found(backend)
 
@@ -390,6 +393,7 @@ class Cycle:
 
     def play(self, fault=None, record=None) -> None:
         """Go through the whole cycle; fault is (phase, label, number, when, how)."""
+        self.broken = fault is not None
         for phase in PHASES:
             self.act(phase)
             if fault is not None and fault[0] == phase:
@@ -461,7 +465,8 @@ class Cycle:
         spawned = [one["text"] for one in told if one["kind"] == "spawned"]
         if len(spawned) != len(set(spawned)):
             harm.append(f"spawned twice: {spawned}")
-        harm += [f"nobody was {kind}" for kind in ("nudged", "escalated") if kind not in {one["kind"] for one in told}]
+        kinds = {one["kind"] for one in told}
+        harm += [f"nobody was {kind}" for kind in ("nudged", "escalated") if kind not in kinds and not self.broken]
         if self.git("fsck", "--connectivity-only", "--no-dangling"):
             harm.append("git fsck complains")
         return harm
@@ -719,7 +724,7 @@ class TownCycle(Cycle):
 
     def play(self, fault=None, record=None, only: str = "") -> None:
         """Go through the whole cycle, or through the story of one phase; fault is (phase, label, number, when, how)."""
-        story = fault[0] if fault is not None else only
+        story, self.broken = fault[0] if fault is not None else only, fault is not None
         for phase in (*NEEDS[story], story) if story else PHASES:
             (self.act_wide if story in ("", "spawn") else self.act)(phase)
             if fault is not None and phase == story:
@@ -777,7 +782,9 @@ class TownCycle(Cycle):
         half += self.git("for-each-ref", "--format=%(refname)", "refs/witness/retiring", cwd=self.base).split()
         harm += [f"left behind: {locks + half}"] if locks or half else []
         told = {json.loads(line)["kind"] for line in (state / "witness-events.jsonl").read_text().splitlines()}
+        # What was begun and cut short counts as done: nobody is reminded twice.
         due = {kind for phase, kind in (("nudge", "nudged"), ("escalate", "escalated")) if phase in self.played}
+        due -= {"nudged"} if self.broken else set()
         harm += [f"nobody was {kind}" for kind in due - told]
         for call in self.town.calls():
             if any(call["argv"][0] == verb and word in call["argv"] for verb, word in NEVER):

@@ -34,6 +34,7 @@ PHASES = {
     "seed": ("start", "folder", "hooked", "session", "done"),
 }
 SLOW_S = 1.0  # how long a slow sling stays in a phase, so that something else can happen
+LONG_S = 12.0  # as long that others have looked meanwhile
 HUNG_S = 3  # spawn_timeout where the sling hangs
 LIVES = 6  # the daemon is started so often, ten minutes apart, before a bead without a worker counts as lost
 
@@ -58,6 +59,8 @@ def make_cases() -> tuple:
             found += [Case(pair, phase, how) for how in ("kill", "fail", "hang")]
             # The sling goes on while its starter, or the child that waits for it, or both are gone.
             found += [Case(pair, phase, "slow", who) for who in ("daemon killed", "child killed", "both killed")]
+            # It takes so long that the next one is due before it has come to its end.
+            found += [Case(pair, phase, "slow", "child killed long before")]
             found += [Case(pair, phase, "slow", "database away"), Case(pair, phase, "kill", "database away")]
         found += [Case(pair, "call", how) for how in ("fail", "late", "mute", "cut", "garbage")]
     new = PHASES["1.0.1"]
@@ -65,6 +68,7 @@ def make_cases() -> tuple:
         found += [Case("1.0.1", phase, how, "idle polecat") for how in ("kill", "fail", "hang")]
         found += [Case("1.0.1", phase, how, "gt slings, too") for how in ("kill", "slow")]
         found += [Case("1.0.1", phase, how, "another host looks") for how in ("kill", "slow")]
+        found += [Case("1.0.1", phase, "slow", "child killed another host looks")]
         found += [Case("1.0.1", phase, "kill", "a worker sleeps")]
     found += [
         Case("1.0.1", "open", "slow", "another host claims"),
@@ -189,7 +193,7 @@ class SlingCycle(crash.TownCycle):
         elif case.meanwhile == "gt slings, too":
             links = [("tracks", "de-1")]
             self.town.town_server.add("hq-cv-1", issue_type="convoy", links=links)
-        elif case.meanwhile == "another host looks":
+        elif case.meanwhile.endswith("another host looks"):
             self.second = Second(self)
         if case.phase == "open" and case.meanwhile == "another host claims":
             self.town.option(open_s=1.0)
@@ -197,7 +201,8 @@ class SlingCycle(crash.TownCycle):
     def strike(self, case: Case) -> None:
         """Let the first sling be struck."""
         verb = "spawn" if self.pair == "seed" else "sling"
-        fault = {"verb": verb, "do": case.how, "seconds": SLOW_S}
+        long = case.meanwhile in ("child killed long before", "child killed another host looks")
+        fault = {"verb": verb, "do": case.how, "seconds": LONG_S if long else SLOW_S}
         self.town.spoil({**fault, **({} if case.phase == "call" else {"phase": case.phase})})
 
     def meddle(self, case: Case, daemon: int) -> None:
@@ -205,7 +210,7 @@ class SlingCycle(crash.TownCycle):
         what = case.meanwhile
         if what in ("daemon killed", "both killed"):
             os.kill(daemon, signal.SIGKILL)
-        if what in ("child killed", "both killed"):
+        if what.startswith(("child killed", "both killed")):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.find_child(), signal.SIGKILL)
         if what == "database away":
@@ -217,7 +222,9 @@ class SlingCycle(crash.TownCycle):
             self.town.start_daemon()
             self.town.daemon_round(seats=False)
             self.town.stop_daemon()
-        elif what == "another host looks":
+        elif what.endswith("another host looks"):
+            if what.startswith("child"):
+                self.wait(daemon)
             self.second.look()
 
     def play_case(self, case: Case) -> None:
