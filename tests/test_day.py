@@ -81,7 +81,8 @@ def fall_ill(one: Day, name: str) -> None:
     """A worker says nothing more: it is reminded, then a person is told, once and with what was seen."""
     one.quiet(name)
     wait_for(lambda: one.mails("mayor/", subject=f"Polecat {name} stuck"), f"the escalation of {name}")
-    assert [line for line in one.town.heard(name) if f"[witness] {name}: no progress" in line]
+    typed = [line for line in one.town.heard(name) if f"[witness] {name}: no progress" in line]
+    assert typed, one.events("nudged", name)
     one.wait_for_looks(3)
     (told,) = one.mails("mayor/", subject=f"Polecat {name} stuck")
     assert told["subject"] == f"ESCALATION: Polecat {name} stuck"
@@ -189,7 +190,7 @@ def lose_the_database(one: Day, issue: str) -> None:
     for server in (town.server, town.town_server):
         server.bring_back()
     wait_for(
-        lambda: all(one.status()["ports"][port]["state"] == "present" for port in ("queue", "mailbox")),
+        lambda: all(one.status()["ports"][port]["state"] == "ok" for port in ("queue", "mailbox")),
         "the database to be seen again",
     )
 

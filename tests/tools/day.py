@@ -33,6 +33,9 @@ class Day:
         path.write_text(json.dumps({**SHORT, **settings}), encoding="utf-8")
         path.chmod(0o600)
         (town.bin.folder / "parts" / "busy").touch()
+        if town.version == "0.2.6":  # where the project does not ignore it, `gt done` finds its own file uncommitted
+            (town.base() / "info").mkdir(exist_ok=True)
+            (town.base() / "info/exclude").write_text(".beads/\n")
         for name in NEIGHBOURS:
             town.start_session(name)
         self.state = state
@@ -128,7 +131,7 @@ class Day:
         for file, text in files.items():
             (self.town.tree(name) / file).write_text(text, encoding="utf-8")
         names = self.town.git("ls-files", "--others", "--modified", name=name).splitlines()
-        own = (".beads/", ".claude/", "CLAUDE.md", ".gitignore")
+        own = (".beads/", ".claude/", "CLAUDE.md", *([".gitignore"] if self.town.version != "0.5.0" else []))
         self.town.git("add", *[one for one in names if not one.startswith(own)], name=name)
         self.town.git("commit", "--quiet", "--message", f"work of {name}", name=name)
         tip = self.town.git("rev-parse", "HEAD", name=name)
