@@ -3587,12 +3587,14 @@ def judge_slung(slung: Slung) -> tuple:
 
 
 def next_sling(dialect: GtDialect, rig: str, issue: str, slung: Slung, words) -> tuple:
-    """Return what must be called next so that a claimed bead has one worker, () where it has one.
+    """Return what must be called next so that a claimed bead has one worker, () where it has one or is another's.
 
     What a sling leaves that was killed or has failed was found by killing real ones at every second.
     """
     if slung.hook:  # hooked, and its session never came or has ended: the bead is not touched
         return () if slung.hook in slung.lives else start_argv(rig, slung.hook)
+    if slung.taken:  # by a sling that was quicker than ours, in the moment after the claim
+        return ()
     if not slung.made:
         return sling_argv(dialect, rig, issue, "", words)
     if "reuses" in dialect.can or "native" not in dialect.can:
