@@ -7801,7 +7801,7 @@ class TownQueue(BeadsQueue):
         """Return the worker on whose hook a bead hangs, "" if on none."""
         pattern = rf"{re.escape(self.rig.name)}/(?:polecats/)?({POLECAT_NAME})"
         match = re.fullmatch(pattern, issue.assignee) if issue.status in self.HELD else None
-        return match.group(1) if match else ""
+        return match.group(1) if match and is_polecat_name(match.group(1)) else ""
 
     # -- the label of a sling ------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ ALIASES = {
 }
 VALUED = {
     "ready": {"--limit", "--priority", "--label", "--type", "--assignee"},
-    "list": {"--limit", "--status", "--label", "--assignee"},
+    "list": {"--limit", "--status", "--label", "--assignee", "--type"},
     "show": set(),
     "update": {"--status", "--assignee", "--add-label", "--remove-label"},
     "create": {"--priority", "--description", "--type", "--label", "--assignee"},
@@ -47,6 +47,7 @@ VALUED = {
     "version": set(),
     "mail": {"--identity", "-s", "-m"},
     "gate": {"--type", "--limit"},
+    "comments": set(),
 }
 
 
@@ -325,6 +326,8 @@ class Program:
         found = [one for one in issues.values() if wanted is None or one["status"] == wanted]
         if wanted is None and self.v >= (0, 42, 0):
             found = [one for one in found if one["status"] != "closed"]
+        if "--type" in self.options:
+            found = [one for one in found if one["issue_type"] == self.options["--type"]]
         found.sort(key=lambda one: (one["priority"], -one["number"]))
         limit = int(self.options.get("--limit") or (50 if self.v >= (0, 42, 0) else 0))
         found = found[:limit] if limit else found
@@ -431,6 +434,16 @@ class Program:
             issue["updated_at"] = self.stamp()
             found.append(self.labelled(issue))
         return self.print_list(found)
+
+    def do_comments(self, issues: dict) -> str:
+        """Write a comment below an issue."""
+        _, *about, text = self.words
+        self.words = about
+        self.resolve(issues)
+        if self.words[0] not in issues:
+            raise StoppedError(1, "", self.no_issue(self.words[0], "adding comment to"))
+        issues[self.words[0]].setdefault("comments", []).append(text)
+        return f"Comment added to {self.words[0]}\n"
 
     def do_create(self, issues: dict) -> str:
         """File an issue."""
