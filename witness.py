@@ -1654,6 +1654,7 @@ SUBJECTS = (
     ("note", r"Dependency resolved:.*|POLECAT_STARTED.*|MERGED .*|🤝 ?HANDOFF.*"),
 )
 BODY_NAME = r"(?m)^[ \t]*Polecat:[ \t]*(?P<name>[^\s]*)[ \t]*$"
+MAIL_CHARS = 8000  # of a mail's text that are read
 # `gt sling --force` asks for the end of whoever had the bead before; only the bead itself tells whether that is so.
 SLINGER = "gt-sling"
 BODY_BEAD = r"(?m)^Bead:[ \t]*(\S+)[ \t]*$"
@@ -1731,7 +1732,7 @@ def make_mail(mail_id: str, sender: str, subject: str, text: str, at: float) -> 
     sender, subject = (clean_line(_mark_controls(one), 300) for one in (sender, subject))
     sender = re.sub(r".*<([^<>]*)>$", r"\1", sender)
     text = re.sub(r"(?m)^[ \t]*Polecat:.*$", lambda match: _mark_controls(match.group()), text)
-    return Mail(id=mail_id, sender=sender, subject=subject, body=clean_text(text, 8000), at=at)
+    return Mail(id=mail_id, sender=sender, subject=subject, body=clean_text(text, MAIL_CHARS), at=at)
 
 
 def parse_mail(mail_id: str, data: bytes, at: float) -> Mail:
@@ -2233,6 +2234,7 @@ GT_DIALECTS = _grow(
     )
 )
 DIALECTS = {"bd": (BD_DIALECTS, NEWEST_BD), "gt": (GT_DIALECTS, NEWEST_GT)}
+
 
 def choose_dialect(tool: str, version: tuple) -> tuple:
     """Return (row, what is to be said of it): the newest row of bd or gt that the version has reached."""
@@ -8061,10 +8063,10 @@ class TownMail:
                 left.append(find_complaint(ran) or f"{len(set(some) - archived)} mails")
         return f"not archived: {'; '.join(left)}" if left else ""
 
-    def _find_copy(self, to: str, mark: str) -> bool:
+    def _find_copy(self, program: Program, to: str, mark: str) -> bool:
         """Tell whether a letter lies in an inbox already; where that cannot be known it is sent once more."""
-        inbox = decode_inbox(self.town.gt.run(*inbox_argv(self.town.gt.dialect, to)))
-        return any(mark in mail.body for mail in inbox.mails)
+        inbox = decode_inbox(program.run(*inbox_argv(self.town.gt.dialect, to)))
+        return any(mark in mail.body.splitlines() for mail in inbox.mails)
 
     def deliver(self, to: str, subject: str, body: str, key: str, sender: str = "", again: bool = False) -> None:
         """Send a letter; again: it may have been sent before, and is looked for first.
@@ -8079,23 +8081,25 @@ class TownMail:
         trouble = self.town.gt.meet()
         if trouble:
             raise ToolError(trouble, "install gt, or mend it")
-        mark = f"Witness-Key: {clean_line(key, 120)}"
-        if again and self._find_copy(to, mark):
-            return
         if self.town.can("native"):
             program = self.town.gt
         else:  # the town's inboxes go by names without a slash
             program, to = self.town.bd, to if to.endswith("/") else to.replace("/", "-")
+        mark = f"Witness-Key: {clean_line(key, 120)}"
+        if again and self._find_copy(program, to, mark):
+            return
         sender = sender or self.address
         subject = f"({subject})" if subject.startswith("-") else subject  # an older gt hands it to bd as an option
         subject, body = _cut(clean_line(subject, 300), SUBJECT_BYTES), _cut(clean_text(body, 32000), BODY_BYTES)
-        argv = send_argv(self.town.gt.dialect, sender, to, subject or "(no subject)", f"{body}\n\n{mark}\n")
+        # Of a long one, only the beginning is read back.
+        text = f"{body}\n\n{mark}\n" if len(body) < MAIL_CHARS - 200 else f"{mark}\n\n{body}\n"
+        argv = send_argv(self.town.gt.dialect, sender, to, subject or "(no subject)", text)
         rig, _, name = sender.partition("/")
         polecat = {"GT_ROLE": "polecat", "GT_POLECAT": name, "BD_ACTOR": f"{rig}/polecats/{name}"}
         ran = program.run(*argv, **(polecat if sender != self.address and is_polecat_name(name) else {}))
         answer = decode_gt(ran)
         if answer.kind == REFUSED and to != "mayor/":  # one who is gone, mostly: then a mind must know
-            self.deliver("mayor/", f"for {to}: {subject}", f"gt knows no {to}.\n\n{body}", key)
+            self.deliver("mayor/", f"for {to}: {subject}", f"gt knows no {to}.\n\n{body}", key, again=again)
         elif answer.kind != DONE:
             raise ToolError(f"{program.tool} mail send {to}: {answer.reason}", "it is tried again by itself")
 
