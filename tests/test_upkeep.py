@@ -1,0 +1,65 @@
+"""Our claims brought together with their queue: handed over, given back, told, closed."""
+
+from __future__ import annotations
+
+import pytest
+from tools import stand
+
+import witness as w
+
+
+@pytest.fixture
+def station(rig):
+    return stand.make_station(rig)
+
+
+# ---- closed, and given back -----------------------------------------------------------------------------------------
+
+
+def test_merged_hand_over_is_closed(rig, station):
+    worker = rig.add_polecat("de-1")
+    issue = station.queue.add("One", "demo")
+    tip = rig.commit("work", {"x": "x"}, cwd=worker.path)
+    claim = w.Claim(issue=issue, actor=station.actor, at=1.0, state="handed-over", name="de-1", tip=tip)
+    station.queue.claim(claim)
+    assert w.perform(station, w.CheckMerged(subject=issue, claim=claim)).ok is False
+    rig.git("merge", "--quiet", "--squash", "polecat/de-1")
+    rig.git("commit", "--quiet", "--message", "squashed")
+    assert w.perform(station, w.CheckMerged(subject=issue, claim=claim)).ok is True
+    assert station.queue.claims.read()[issue].state == "closed"
+    assert station.queue.read_issues()[0][0].status == "closed"
+
+
+def test_orphan_is_released_only_while_it_is_one(rig, station):
+    claim = w.Claim(issue="de-1", actor=station.actor, at=1.0, state="working", name="de-1", branch="polecat/de-1")
+    station.queue.claim(claim)
+    rig.add_polecat("de-1")
+    action = w.ReleaseOrphan(subject="de-1", claim=claim)
+    assert w.perform(station, action).detail == "it is worked on again"
+    rig.git("worktree", "remove", "--force", "polecats/de-1")
+    assert w.perform(station, w.ReleaseOrphan(subject="de-1", claim=claim.but(name="x"))).ok is False
+    assert w.perform(station, action).ok is True
+    assert station.queue.claims.read()["de-1"].state == "released"
+
+
+@pytest.mark.parametrize("where", ["branch", "retired", "retiring", "kept"])
+def test_orphan_of_which_work_exists_is_not_released(rig, station, where):
+    """Nobody would look for it once somebody else does the issue anew."""
+    start = rig.git("rev-parse", "main")
+    claim = w.Claim(
+        issue="de-1", actor=station.actor, at=1.0, state="working", name="de-1", branch="polecat/de-1", start=start
+    )
+    station.queue.claim(claim)
+    rig.git("branch", "work")
+    rig.git("checkout", "--quiet", "work")
+    tip = rig.commit("work", {"x": "x"})
+    rig.git("checkout", "--quiet", "main")
+    rig.git("branch", "-D", "--quiet", "work")
+    ref = "refs/heads/polecat/de-1" if where == "branch" else f"refs/witness/{where}/de-1/20260101T000000Z"
+    rig.git("update-ref", ref, tip)
+    outcome = w.perform(station, w.ReleaseOrphan(subject="de-1", claim=claim))
+    assert (outcome.ok, outcome.data) == (False, {"kept": True})
+    assert station.queue.claims.read()["de-1"].state == "working"
+    rig.git("update-ref", "-d", ref)
+    rig.git("branch", "polecat/de-1", "main")
+    assert w.perform(station, w.ReleaseOrphan(subject="de-1", claim=claim)).ok is True
