@@ -8444,14 +8444,14 @@ def is_provisioned(tools: Tools, tree: Worktree, path: str) -> bool:
     """Tell whether an untracked file is one that the tools put there, and nobody's work."""
     if path in tools.config.provisioned:
         return True
-    rule = dict(tools.dialect.provisioned).get(path) if tools.dialect is not None else None
-    if rule is None:
+    rule, file = dict(tools.dialect.provisioned).get(path) if tools.dialect else None, os.path.join(tree.path, path)
+    if rule is None or os.path.islink(file):
         return False
     kind, _, text = rule.partition(" ")
     try:
         if kind == "any":
-            return os.path.isfile(os.path.join(tree.path, path))
-        content = tools.host.read(os.path.join(tree.path, path), 1 << 20) or b""
+            return os.path.isfile(file)
+        content = tools.host.read(file, 1 << 20) or b""
         if kind == "same":
             return content == tools.host.read(os.path.join(tools.rig.path, text), 1 << 20)
     except OSError:

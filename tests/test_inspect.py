@@ -54,6 +54,82 @@ def test_provisioned_file_is_no_work(rig, alpha):
     assert stand.kinds_of(station, "alpha") == {"modified": ["CLAUDE.md"]}
 
 
+POLECAT = "# Polecat\n\n**The IDLE POLECAT HERESY**: …\n"
+GAS = ".runtime/\n.claude/\n.beads/\n.logs/\n"
+AGENTS = "of the mayor\n"
+
+
+def provided(rig, version):
+    """Return a station whose gt is of this version, as it is in a town."""
+    station = stand.make_station(rig)
+    station.tools = station.tools.but(dialect=w.choose_dialect("gt", version)[0])
+    (rig.path / "mayor/rig").mkdir(parents=True, exist_ok=True)
+    (rig.path / "mayor/rig/AGENTS.md").write_text(AGENTS)
+    return station
+
+
+EVERYWHERE = ((".beads/redirect", "../../../.beads\n"), (".runtime/session_id", "x"), (".runtime/agent.lock", "{}"))
+MINERAL = (*EVERYWHERE, (".gitignore", GAS), ("AGENTS.md", AGENTS))
+COMMANDS = tuple((f".claude/commands/{name}.md", "any") for name in ("done", "handoff", "review"))
+
+
+@pytest.mark.parametrize(
+    ("version", "files"),
+    [
+        ((0, 2, 6), (*EVERYWHERE, ("AGENTS.md", AGENTS))),
+        ((0, 5, 0), MINERAL),
+        ((0, 9, 0), MINERAL),
+        ((1, 0, 1), (*EVERYWHERE, ("CLAUDE.md", POLECAT), (".runtime/agent.lock.flock", ""), *COMMANDS)),
+        ((1, 0, 1), (*EVERYWHERE, ("CLAUDE.local.md", POLECAT))),
+    ],
+)
+def test_files_that_a_version_of_gt_puts_there_are_no_work(rig, version, files):
+    worker = rig.add_polecat("beta")
+    for path, text in files:
+        (worker.path / path).parent.mkdir(parents=True, exist_ok=True)
+        (worker.path / path).write_text(text)
+    assert stand.kinds_of(provided(rig, version), "beta") == {}
+    (worker.path / "notes").write_text("mine")
+    assert stand.kinds_of(provided(rig, version), "beta") == {"untracked": ["notes"]}
+
+
+@pytest.mark.parametrize(
+    ("version", "path", "text"),
+    [
+        ((0, 0, 1), ".beads/redirect", "x\n"),
+        ((0, 0, 1), "AGENTS.md", AGENTS),
+        ((0, 2, 6), "AGENTS.md", AGENTS + "and mine\n"),
+        ((0, 2, 6), ".gitignore", GAS),
+        ((0, 2, 6), "CLAUDE.md", POLECAT),
+        ((0, 5, 0), ".gitignore", GAS + "secret/\n"),
+        ((0, 5, 0), ".gitignore", "build/\n\n# Gas Town (added by gt)\n" + GAS),
+        ((0, 5, 0), "src/.gitignore", GAS),
+        ((1, 0, 1), ".gitignore", GAS),
+        ((1, 0, 1), "AGENTS.md", AGENTS),
+        ((1, 0, 1), "CLAUDE.md", "# My own rules\n"),
+        ((1, 0, 1), "CLAUDE.local.md", ""),
+        ((1, 0, 1), "docs/CLAUDE.md", POLECAT),
+        ((1, 0, 1), ".claude/commands/mine.md", "x"),
+        ((1, 0, 1), ".claude/settings.json", "{}"),
+        ((1, 0, 1), ".runtime/session_id.mine", "x"),
+    ],
+)
+def test_file_that_only_looks_like_gts_own_is_somebodys_work(rig, version, path, text):
+    worker = rig.add_polecat("beta")
+    (worker.path / path).parent.mkdir(parents=True, exist_ok=True)
+    (worker.path / path).write_text(text)
+    assert stand.kinds_of(provided(rig, version), "beta") == {"untracked": [path]}
+
+
+def test_link_in_the_place_of_gts_file_is_somebodys_work(rig):
+    """What a rule was held against was the file that the link leads to."""
+    worker = rig.add_polecat("beta")
+    os.symlink(rig.path / "mayor/rig/AGENTS.md", worker.path / "AGENTS.md")
+    os.symlink("/nowhere", worker.path / "CLAUDE.md")
+    station = provided(rig, (0, 2, 6))
+    assert sorted(stand.kinds_of(station, "beta")["untracked"]) == ["AGENTS.md", "CLAUDE.md"]
+
+
 def test_tree_that_is_dirty_from_birth_is_no_work_until_it_changes(rig, station):
     (rig.path / "raw").write_bytes(b"x\r\n")
     blob = rig.git("hash-object", "-w", "--no-filters", "raw")
