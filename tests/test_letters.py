@@ -551,3 +551,45 @@ def test_forwarded_mail_keeps_sender_and_words():
     assert subject == "FWD: HELP"
     assert "From: demo/alpha" in body
     assert "which API?" in body
+
+
+# ---- in a Gas Town --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("subject", "sender", "body", "kind", "name", "bead"),
+    [
+        ("LIFECYCLE:Shutdown alpha", "gt-sling", "Reason: work_reassigned\nBead: de-1", "reassigned", "alpha", "de-1"),
+        ("LIFECYCLE: Shutdown alpha", "gt-sling", "Bead: de-1.2\n", "reassigned", "alpha", "de-1.2"),
+        ("LIFECYCLE:Shutdown alpha", "demo/alpha", "Bead: de-1", "shutdown", "alpha", ""),
+        ("LIFECYCLE:Shutdown alpha", "mayor/", "Bead: de-1", "shutdown", "alpha", ""),
+        ("LIFECYCLE:Shutdown alpha", "gt-sling/", "Bead: de-1", "bad", "alpha", ""),
+        ("LIFECYCLE:Shutdown alpha", "demo/gt-sling", "Bead: de-1", "bad", "alpha", ""),
+        ("LIFECYCLE:Shutdown alpha", "gt-sling", "bead: de-1", "bad", "alpha", ""),
+        ("LIFECYCLE:Shutdown alpha", "gt-sling", "Bead: de-1\nBead: de-2", "bad", "alpha", ""),
+        ("LIFECYCLE:Shutdown alpha", "gt-sling", "Bead: -rf", "bad", "alpha", ""),
+        ("LIFECYCLE:Shutdown refinery", "gt-sling", "Bead: de-1", "bad", "", ""),
+        ("LIFECYCLE: polecat requesting shutdown", "gt-sling", "Polecat: alpha\nBead: de-1", "bad", "alpha", ""),
+        ("POLECAT_DONE alpha", "gt-sling", "Bead: de-1", "bad", "alpha", ""),
+    ],
+)
+def test_sling_may_only_say_that_a_bead_is_anothers_now(subject, sender, body, kind, name, bead):
+    asked = ask(subject, body, sender)
+    assert (asked.kind, asked.name, asked.bead) == (kind, name, bead)
+
+
+@given(strategies.mails())
+def test_law_only_the_sling_itself_says_that_a_bead_is_anothers(mail):
+    asked = w.read_ask(mail, "demo", TRUSTED)
+    if asked.kind == "reassigned":
+        assert mail.sender == w.SLINGER
+        assert w.is_issue_id(asked.bead)
+        assert w.is_polecat_name(asked.name)
+
+
+@pytest.mark.parametrize("subject", ["LIFECYCLE:Shutdown alpha", "POLECAT_DONE alpha", "HELP"])
+def test_merge_letter_says_only_what_stands_in_the_mail(subject):
+    mail = world.mail(subject, "Branch: b\nIssue: de-1\nMR: mr\nFoo: x\nBranch: --force\n")
+    subject, body = w.merge_letter("demo", "alpha", mail)
+    assert subject == "MERGE_READY alpha"
+    assert sorted(body.splitlines()) == ["Branch: --force", "Issue: de-1", "MR: mr", "Polecat: alpha", "Rig: demo"]

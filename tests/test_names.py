@@ -487,3 +487,39 @@ def test_what_is_no_text_is_no_stamp(stamp):
     """A PID file with a number for a stamp once ended `status` with a traceback."""
     with pytest.raises(ValueError, match="no RFC 3339 stamp"):
         w.parse_rfc3339(stamp)
+
+
+# ---- the label of a sling -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("label", "who", "at"),
+    [
+        ("witness:h1-0123:951782400", "h1-0123", 951782400.0),
+        ("witness:a.b_c-9:0", "a.b_c-9", 0.0),
+        (w.HANDED_OVER_LABEL, "", 0.0),
+        ("witness:h1", "", 0.0),
+        ("witness:h1:", "", 0.0),
+        ("witness::951782400", "", 0.0),
+        ("witness:h1:-5", "", 0.0),
+        ("witness:h1:1e9", "", 0.0),
+        ("witness:h1:9999999999999", "", 0.0),
+        ("witness:h 1:951782400", "", 0.0),
+        ("witness:h1:951782400 ", "", 0.0),
+        ("witness:h1:951782400\n", "", 0.0),
+        ("witness:h1:٣", "", 0.0),
+        ("Witness:h1:951782400", "", 0.0),
+        ("xwitness:h1:951782400", "", 0.0),
+        ("", "", 0.0),
+    ],
+)
+def test_label_of_a_sling_names_who_slings_and_since_when(label, who, at):
+    assert w.read_sling_label(label) == (who, at)
+
+
+@given(st.text(alphabet="witnes:h1-.\n 0", max_size=30), st.integers(0, 10**12 - 1))
+def test_law_any_label_is_a_slings_or_none(text, at):
+    who, since = w.read_sling_label(text)
+    assert (who == "") <= (since == 0.0)
+    label = f"{w.SLING_LABEL}{who or 'h1'}:{at}"
+    assert w.read_sling_label(label) == (who or "h1", float(at))

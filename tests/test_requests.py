@@ -12,6 +12,7 @@ from tools.simulation import (
     World,
     make_claim,
     make_draft,
+    make_issue,
     make_seen,
     make_sighting,
     of,
@@ -35,7 +36,10 @@ from witness import (
     SendLetter,
     Sighting,
     Spawn,
+    Town,
     begin_retirement,
+    dump_memory,
+    load_memory,
     read_mails,
     retire_due,
     settle_retirement,
@@ -274,6 +278,198 @@ def test_a_mail_that_was_handled_is_not_acknowledged_twice_in_a_tick():
     draft = make_draft(make_seen(mails=(mail, mail)))
     read_mails(draft)
     assert words(draft.actions) == ["AckMail m1"]
+
+
+# ---- mail in a Gas Town ---------------------------------------------------------------------------------------------
+
+TOWN = Town(
+    path="/town", version="1.0.1", session="de-{name}", refinery="de-refinery", socket="s", typed=True, reuses=True
+)
+TYPED_NOT = TOWN.but(version="0.5.0", typed=False, reuses=False)
+DONE_BODY = "Exit: COMPLETED\nIssue: de-1\nMR: de-mr-7\nBranch: polecat/alpha/de-1@x\n"
+MAYOR = "mayor/"
+
+
+def weigh(subject, sender, body, memory=None, town=TOWN, mail_id="hq-1", config=None, **seen):
+    """Let one mail be read in a town where alpha and beta live; return the draft of the tick."""
+    mail = Mail(id=mail_id, sender=sender, subject=subject, body=body, at=T0 - 5)
+    sightings = {name: make_sighting(name) for name in ("alpha", "beta")}
+    given = {"mails": (mail,), "town": town, "sightings": sightings, "issues": (), "claims": {}, **seen}
+    draft = make_draft(make_seen(**given), memory or Memory(), config)
+    read_mails(draft)
+    return draft
+
+
+def became(draft) -> tuple:
+    """Return what a mail became: (whose request, [(to, subject) of letters], is it archived)."""
+    letters = [(one.to, one.subject) for one in draft.memory.pending.values()]
+    return "".join(draft.memory.requests), letters, words(draft.actions) == ["AckMail hq-1"]
+
+
+def forwarded(subject, *more):
+    return "", [(MAYOR, f"FWD: {subject}"), *more], True
+
+
+NOTED = ("", [], True)
+ASKED = ("alpha", [], False)  # acknowledged when it is retired
+
+
+@pytest.mark.parametrize(
+    ("subject", "sender", "body", "town", "expected"),
+    [
+        (ASK, "demo/alpha", "Action: shutdown\nPolecat: alpha\n", TOWN, ASKED),
+        (ASK, "demo/polecats/alpha", "Polecat: alpha\n", TOWN, ASKED),
+        ("LIFECYCLE: polecat-alpha requesting shutdown", "demo/alpha", "Action: shutdown", TOWN, ASKED),
+        ("LIFECYCLE: polecat-alpha requesting shutdown", "demo/alpha", "Action: shutdown", TYPED_NOT, ASKED),
+        ("LIFECYCLE: polecat-alpha requesting shutdown", "demo/beta", "", TOWN, NOTED),
+        ("LIFECYCLE:Shutdown alpha", "demo/refinery", "Reason: work_reassigned\nBead: de-1", TOWN, NOTED),
+        ("LIFECYCLE:Shutdown alpha", "gt-sling", "Reason: work_reassigned", TOWN, NOTED),
+        ("POLECAT_DONE alpha", "demo/alpha", "Exit: COMPLETED\n", TOWN, NOTED),
+        ("POLECAT_DONE alpha", "demo/alpha", DONE_BODY, TOWN, NOTED),
+        ("POLECAT_DONE alpha", "demo/polecats/alpha", "Exit: DEFERRED\n", TYPED_NOT, NOTED),
+        ("POLECAT_DONE alpha", "demo/alpha", "MR: \n", TYPED_NOT, NOTED),
+        (
+            "POLECAT_DONE alpha",
+            "demo/alpha",
+            DONE_BODY,
+            TYPED_NOT,
+            ("", [("demo/refinery", "MERGE_READY alpha")], True),
+        ),
+        ("POLECAT_DONE alpha", "demo/alpha", DONE_BODY, None, NOTED),
+        ("MERGED alpha", "demo/refinery", "", TOWN, NOTED),
+        ("MERGE_FAILED alpha", "demo/refinery", "conflict", TOWN, forwarded("MERGE_FAILED alpha")),
+        ("MERGE_FAILED gone", "demo/refinery", "", TOWN, forwarded("MERGE_FAILED gone")),
+        ("HELP", "demo/alpha", "what now?", TOWN, forwarded("HELP")),
+        ("HELP: blocked", "demo/polecats/alpha", "", TYPED_NOT, forwarded("HELP: blocked")),
+        *(
+            (subject, "demo/alpha", "b", TOWN, forwarded(subject))
+            for subject in (
+                "Question",
+                "Blocked",
+                "CRITICAL: disk",
+                "SECURITY: key",
+                "NOTICE: x",
+                "PR review needs discussion",
+                "Orphan needs assignment: de-1",
+                "SWARM_START",
+                "FORCE_KILL: unresponsive",
+                "whatever else",
+            )
+        ),
+        *(
+            (subject, "daemon", "b", TOWN, NOTED)
+            for subject in (
+                "CRASHED_POLECAT: alpha",
+                "RESTART_POLECAT: alpha",
+                "GUPP_VIOLATION: alpha",
+                "ORPHANED_WORK: alpha",
+                "ZOMBIE_DETECTED: alpha",
+                "Dependency resolved: de-1",
+                "POLECAT_STARTED",
+                "SPAWN: alpha",
+                "🤝 HANDOFF: later",
+            )
+        ),
+    ],
+)
+def test_every_mail_to_a_witness_becomes_what_it_must(subject, sender, body, town, expected):
+    draft = weigh(subject, sender, body, town=town)
+    if subject == "MERGE_FAILED alpha":  # the worker hears of it, too
+        expected = ("", [*expected[1], ("demo/alpha", f"FWD: {subject}")], True)
+    assert became(draft) == expected
+
+
+def test_merge_ready_names_what_is_to_be_merged():
+    (letter,) = weigh("POLECAT_DONE alpha", "demo/alpha", DONE_BODY, town=TYPED_NOT).memory.pending.values()
+    assert letter.body == "Issue: de-1\nMR: de-mr-7\nBranch: polecat/alpha/de-1@x\nPolecat: alpha\nRig: demo\n"
+
+
+def test_force_is_never_used_but_a_person_is_told():
+    draft = weigh("FORCE_KILL: unresponsive", "deacon/", "alpha")
+    (letter,) = draft.memory.pending.values()
+    assert (letter.event, letter.cause) == ("opened", "force-kill")
+    assert words(draft.actions) == ["AckMail hq-1"]
+
+
+@pytest.mark.parametrize("subject", ["HELP", "MERGE_FAILED alpha", "FORCE_KILL: unresponsive", "POLECAT_DONE alpha"])
+def test_mail_that_cannot_be_archived_is_dealt_with_once(subject):
+    """Also when the daemon died between saving its memory and archiving."""
+    memory, sent = Memory(), []
+    for _ in range(5):
+        draft = weigh(subject, "demo/alpha", DONE_BODY, memory, TYPED_NOT)
+        assert words(draft.actions) == ["AckMail hq-1"]
+        sent += [(one.to, one.subject) for one in draft.memory.pending.values()]
+        memory = load_memory(dump_memory(draft.memory.but(pending={})))
+    assert len(sent) == len(set(sent)) == (2 if subject == "MERGE_FAILED alpha" else 1)
+    assert memory.handled == ("hq-1",)
+    draft = weigh("POLECAT_STARTED", "daemon", "", memory, mail_id="hq-2")
+    assert draft.memory.handled == ("hq-2",)  # what is not in the inbox any more is forgotten
+
+
+def test_what_was_dealt_with_is_not_forgotten_while_the_inbox_cannot_be_read():
+    memory = weigh("HELP", "demo/alpha", "").memory
+    blind = {"mailbox": Port(state=UNKNOWN, reason="no answer")}
+    draft = make_draft(make_seen(mails=(), town=TOWN, ports=blind), memory)
+    read_mails(draft)
+    assert draft.memory.handled == ("hq-1",)
+
+
+SLUNG = "Reason: work_reassigned\nBead: de-1\n"
+REASSIGNED = ("LIFECYCLE:Shutdown alpha", "gt-sling", SLUNG)
+
+
+def bead(status="in_progress", assignee="demo/polecats/beta"):
+    return {"issues": (make_issue("de-1", status=status, assignee=assignee),)}
+
+
+@pytest.mark.parametrize(
+    ("seen", "memory", "expected"),
+    [
+        pytest.param(bead(), Memory(), ASKED, id="another-worker-has-it"),
+        pytest.param(bead(assignee="demo/beta"), Memory(), ASKED, id="another-by-its-short-name"),
+        pytest.param(
+            {**bead(assignee=ACTOR), "claims": {"de-1": make_claim(name="beta")}},
+            Memory(),
+            ASKED,
+            id="another-worker-of-ours",
+        ),
+        pytest.param(bead(assignee="demo/polecats/alpha"), Memory(), NOTED, id="it-is-still-alphas"),
+        pytest.param(
+            {**bead(assignee=ACTOR), "claims": {"de-1": make_claim(name="alpha")}},
+            Memory(),
+            NOTED,
+            id="alphas-by-claim",
+        ),
+        pytest.param(bead(assignee=ACTOR), Memory(), NOTED, id="ours-without-a-worker"),
+        pytest.param(bead("open", ""), Memory(), NOTED, id="nobodys"),
+        pytest.param(bead("open", "demo/polecats/beta"), Memory(), NOTED, id="open-though-assigned"),
+        pytest.param(bead("closed"), Memory(), NOTED, id="closed"),
+        pytest.param(bead(assignee="other/polecats/beta"), Memory(), NOTED, id="of-another-rig"),
+        pytest.param(bead(assignee="demo/crew/beta"), Memory(), NOTED, id="no-worker"),
+        pytest.param({"issues": ()}, Memory(), ("", [], False), id="not-looked-at-yet"),
+        pytest.param({"issues": None}, Memory(), ("", [], False), id="queue-unknown"),
+        pytest.param(
+            bead(),
+            Memory(spawn=Spawn(issue="de-2", at=T0, deadline_at=T0 + 300)),
+            ("", [], False),
+            id="our-own-sling-runs",
+        ),
+    ],
+)
+def test_word_of_a_sling_is_believed_only_when_the_bead_says_so_too(seen, memory, expected):
+    assert became(weigh(*REASSIGNED, memory, **seen)) == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "Bead: --all\n", "Bead: de-1\nBead: de-2\n", "Beads: de-1\n"],
+)
+def test_word_of_a_sling_without_one_bead_is_believed_of_nobody(body):
+    assert became(weigh("LIFECYCLE:Shutdown alpha", "gt-sling", body, **bead())) == NOTED
+
+
+def test_word_of_a_sling_is_no_request_in_any_other_mail():
+    assert became(weigh(ASK, "gt-sling", "Polecat: alpha\nBead: de-1\n", **bead())) == NOTED
 
 
 # ---- refusal --------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tools.simulation import (
+    ACTOR,
     HOUR,
     MIN,
     T0,
@@ -37,7 +38,10 @@ from witness import (
     Spawn,
     SpawnSight,
     StartSpawn,
+    Town,
+    Track,
     Verdict,
+    mark_of,
     rfc3339,
     spawn_due,
     why_attended,
@@ -821,3 +825,113 @@ def test_worktrees_are_found_by_name_and_record_as_if_each_were_asked(workers, c
             for name, work in workers.items()
         )
         assert bool(why_attended(make_issue(issue), draft)) == expected
+
+
+# ---- in a Gas Town --------------------------------------------------------------------------------------------------
+
+TOWN = Town(path="/town", version="1.0.1", session="de-{name}", refinery="de-refinery", reuses=True, typed=True)
+YOUNG = int(T0) - 5
+MINE, THEIRS = ACTOR.rpartition("@")[2], "h2-4567"
+HANDED = "handed over: it waits to be merged (its label witness:handed-over says so)"
+
+
+@pytest.mark.parametrize(
+    ("labels", "claim", "town", "expected"),
+    [
+        pytest.param((), None, {}, "", id="free"),
+        pytest.param(
+            (),
+            None,
+            {"convoys": {"de-1": "hq-cv-1"}},
+            "left to gt: its daemon gives it to a worker, out of the convoy hq-cv-1",
+            id="in-an-open-convoy",
+        ),
+        pytest.param((), None, {"convoys": {"de-2": "hq-cv-1"}}, "", id="another-in-a-convoy"),
+        pytest.param(
+            (f"witness:{THEIRS}:{YOUNG}",), None, {}, f"the Witness {THEIRS} is giving it to a worker", id="young-label"
+        ),
+        pytest.param(
+            (f"witness:{THEIRS}:{int(T0) - 599}",), None, {}, f"the Witness {THEIRS} is giving it to a worker"
+        ),
+        pytest.param((f"witness:{THEIRS}:{int(T0) - 600}",), None, {}, "", id="old-label"),
+        pytest.param((f"witness:{MINE}:{YOUNG}",), None, {}, "", id="our-own-label"),
+        pytest.param((f"witness:{THEIRS}:soon", "x"), None, {}, "", id="no-label-of-a-sling"),
+        pytest.param(("witness:handed-over",), None, {}, HANDED, id="handed-over-by-somebody"),
+        pytest.param(("witness:handed-over",), make_claim(state="released"), {}, "", id="handed-over-once-and-reset"),
+        pytest.param(("witness:handed-over",), make_claim(state="failed"), {}, "", id="handed-over-and-tried-again"),
+        pytest.param(("witness:handed-over",), make_claim(state="closed"), {}, "", id="handed-over-and-reopened"),
+    ],
+)
+def test_why_an_issue_is_left_to_somebody_else_in_a_town(labels, claim, town, expected):
+    claims = {"de-1": claim} if claim else {}
+    there = named("de-1") if claim is not None and claim.state == "failed" else {}
+    seen = make_seen(claims=claims, town=TOWN.but(**town), sightings=there)
+    draft = make_draft(seen, Memory())
+    issue = make_issue(labels=labels)
+    assert why_attended(issue, draft) == expected
+    assert why_not_spawnable(issue, draft, {}) == expected  # what `spawn --explain` says
+    outside = make_draft(make_seen(claims=claims, sightings=there), Memory())
+    assert why_attended(issue, outside) == ""  # outside of a town nobody else slings
+
+
+def kept(name: str, mark: str = "") -> Memory:
+    return Memory(polecats={name: Track(instance="1", kept=mark)})
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_nothing_is_slung_before_the_work_of_whoever_is_gone_is_kept(by_hand):
+    gone = Sighting(name="alpha", worktree=make_tree("alpha"), session=ABSENT)
+    town = {"town": TOWN, "sightings": {"alpha": gone}}
+    draft = make_draft(make_seen(**town), kept("alpha"))
+    assert why_no_spawn(draft, by_hand) == "the work of alpha is not kept yet"
+    draft = make_draft(make_seen(**town), kept("alpha", mark_of(gone)))
+    assert why_no_spawn(draft, by_hand) == ""
+    draft = make_draft(make_seen(**{**town, "town": TOWN.but(reuses=False)}), kept("alpha"))
+    assert why_no_spawn(draft, by_hand) == ""
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_nothing_is_slung_where_gt_alone_gives_issues_to_workers(by_hand):
+    left = "left to gt: its scheduler gives issues to workers (scheduler.max_polecats is 5)"
+    assert why_no_spawn(make_draft(make_seen(town=TOWN.but(left=left))), by_hand) == left
+
+
+def test_no_agent_command_is_needed_in_a_town():
+    bare = settings(agent_command=())
+    assert "agent_command is not set" in why_no_spawn(make_draft(make_seen(), config=bare))
+    assert why_no_spawn(make_draft(make_seen(town=TOWN), config=bare)) == ""
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        {"town": TOWN.but(convoys={"de-1": "hq-cv-1"})},
+        {"town": TOWN, "issues": (make_issue(labels=(f"witness:{THEIRS}:{YOUNG}",)),)},
+        {"town": TOWN, "issues": (make_issue(labels=("witness:handed-over",)),)},
+        {"town": TOWN.but(left="left to gt: x")},
+        {"town": TOWN, "sightings": {"alpha": Sighting(name="alpha", worktree=make_tree("alpha"), session=ABSENT)}},
+    ],
+    ids=["convoy", "label", "handed-over", "scheduler", "unkept"],
+)
+def test_what_is_left_to_gt_is_never_slung_by_hand_either(why):
+    given = {"issues": (make_issue(),), "claims": {}, "person": True, "only": ("de-1",), **why}
+    draft = make_draft(make_seen(**given), kept("alpha"))
+    spawn_due(draft)
+    assert of(draft.actions, StartSpawn) == []
+    free = make_draft(make_seen(**{**given, "town": TOWN, "issues": (make_issue(),), "sightings": {}}))
+    spawn_due(free)
+    assert [one.subject for one in of(free.actions, StartSpawn)] == ["de-1"]
+
+
+def test_name_of_a_new_worker_is_gts_to_choose_and_that_of_a_residue_is_kept():
+    draft = make_draft(make_seen(town=TOWN, issues=(make_issue(),), claims={}))
+    spawn_due(draft)
+    (start,) = of(draft.actions, StartSpawn)
+    assert start.name == ""
+    failed = make_claim(state="failed", name="rust", branch="polecat/rust/de-1@x")
+    gone = Sighting(name="rust", worktree=make_tree("rust", branch=failed.branch), session=ABSENT)
+    seen = make_seen(town=TOWN, issues=(make_issue(),), claims={"de-1": failed}, sightings={"rust": gone})
+    draft = make_draft(seen, kept("rust", mark_of(gone)))
+    spawn_due(draft)
+    (start,) = of(draft.actions, StartSpawn)
+    assert start.name == "rust"
