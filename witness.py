@@ -15,7 +15,7 @@ The house, bottom-up; a room uses only what stands above it (`./build.sh map` pr
   hands       children · host · processes · ground · store · git · tmux · tools · claims · queue · programs · town ·
               beads · hooks · mailbox · post · quiesce · contents · inspect · rescue · removal · trash · retirement ·
               recover · spawner
-  running     observe · typing · sling · upkeep · perform · loop · rehearsal · daemon · desk
+  running     observe · typing · ward · sling · upkeep · perform · loop · rehearsal · daemon · desk
   front door  worker · person · service · look · seat · seating · doctor · commands · cli
 
 The loop (rooms `loop` and `decide`):
@@ -10215,34 +10215,13 @@ def type_nudge(station: Station, action: Nudge) -> tuple:
 
 
 # ====================================================================================================
-# room: sling — a worker made by gt, outside the tick: what is at risk kept first, what came of it read back
+# room: ward — what gt may reset kept in time, whoever lives told of, and what only the witness did
 # ====================================================================================================
 
 
 def make_outcome(station: Station, kind: str, action: Action, ok: bool, detail: str = "", **data) -> Outcome:
     """Return how an action ended."""
     return Outcome(kind=kind, subject=action.subject, ok=ok, at=station.host.now(), detail=detail, data=data)
-
-
-def end_child(station: Station, sight: SpawnSight) -> SpawnSight:
-    """End a spawn child that takes too long, with all that it has started; return what is known of it then."""
-    import signal
-
-    host = station.host
-    end_process(sight.pid, sight.start, signal.SIGTERM, host)
-    host.pause(KILL_GRACE_S)
-    if sight.tool and is_same_process(host, *sight.tool):  # it leads a group of its own, and would go on alone
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(sight.tool[0], number)
-            except (ProcessLookupError, PermissionError):
-                break
-            host.pause(KILL_GRACE_S)
-    end_process(sight.pid, sight.start, signal.SIGKILL, host)
-    return read_spawn(station.store) or sight
-
-
-# ---- what is at risk ---------------------------------------------------------------------------------
 
 
 def _fingerprint(tools: Tools, tree: Worktree) -> str:
@@ -10294,16 +10273,13 @@ def perform_heartbeats(station: Station, action: SendHeartbeats) -> Outcome:
     return make_outcome(station, "beat", action, not failed, "; ".join(failed))
 
 
-# ---- a sling -----------------------------------------------------------------------------------------
-
-
-def _list_trees(station: Station) -> dict:
+def list_trees(station: Station) -> dict:
     """Return the worktrees by name as they are now."""
     found = list_worktrees(station.rig, Shelf(station.host))[0]
     return {tree.name: tree for tree in found}
 
 
-def _list_lives(station: Station, names, agents: bool = False) -> frozenset | None:
+def list_lives(station: Station, names, agents: bool = False) -> frozenset | None:
     """Return those of the workers whose sessions are there, None where that cannot be known.
 
     agents: only where something runs in it that is no interactive shell.
@@ -10318,15 +10294,75 @@ def _list_lives(station: Station, names, agents: bool = False) -> frozenset | No
     return frozenset(found)
 
 
+def protect(station: Station) -> str:
+    """Keep the work of everybody without a session, and send heartbeats for all the others; return why not.
+
+    Asked right before a sling, however lately it was done: the sling chooses whom it resets by itself.
+    """
+    if not station.town.can("reuses"):
+        return ""
+    trees = list_trees(station)
+    lives = list_lives(station, trees, agents=True)
+    if lives is None:
+        return "tmux does not answer, so nobody knows whose worktrees are at risk"
+    for name, tree in trees.items():
+        if name in lives:
+            continue
+        if tree.trouble:
+            return f"the work of {name} cannot be kept: {tree.trouble}"
+        try:
+            ref = keep_work(station.tools, tree)
+        except ToolError as error:
+            return f"the work of {name} cannot be kept: {error.message}"
+        if ref:
+            station.store.tell("kept", name, f"{ref}: before a sling")
+    sessions = tuple(session_for(station.config.session_name, station.rig.name, name) for name in sorted(lives))
+    told = perform_heartbeats(station, SendHeartbeats(subject="workers", sessions=sessions))
+    return "" if told.ok else f"a heartbeat could not be sent, and gt would end its session: {told.detail}"
+
+
+def perform_patrol(station: Station, action: Patrol) -> Outcome:
+    """Go through the town once, and let bd ring the timers of its gates."""
+    panes = station.tools.tmux.list_panes()
+    found = station.town.patrol(None if isinstance(panes, str) else {pane.session for pane in panes})
+    bd = station.queue.bd
+    if not bd.meet() and bd.numbers >= GATES_SINCE:
+        bd.run(*GATES_ARGV)
+    return make_outcome(station, "patrol", action, True, **found)
+
+
+# ====================================================================================================
+# room: sling — a worker made by gt, outside the tick: what came of it read back
+# ====================================================================================================
+
+
+def end_child(station: Station, sight: SpawnSight) -> SpawnSight:
+    """End a spawn child that takes too long, with all that it has started; return what is known of it then."""
+    import signal
+
+    host = station.host
+    end_process(sight.pid, sight.start, signal.SIGTERM, host)
+    host.pause(KILL_GRACE_S)
+    if sight.tool and is_same_process(host, *sight.tool):  # it leads a group of its own, and would go on alone
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(sight.tool[0], number)
+            except (ProcessLookupError, PermissionError):
+                break
+            host.pause(KILL_GRACE_S)
+    end_process(sight.pid, sight.start, signal.SIGKILL, host)
+    return read_spawn(station.store) or sight
+
+
 def look_at_slung(station: Station, claim: Claim, sight: SpawnSight | None) -> tuple:
     """Return (what is there of a worker for a claimed bead, the worktrees).
 
     Raises:
         ToolError: that cannot be known now.
     """
-    queue, trees = station.queue, _list_trees(station)
+    queue, trees = station.queue, list_trees(station)
     issue = queue.find(claim.issue)
-    lives = _list_lives(station, trees)
+    lives = list_lives(station, trees)
     if lives is None:
         raise ToolError("tmux does not answer, so nobody knows what came of the sling")
     hook = queue.find_hook(issue) if issue is not None else ""
@@ -10349,33 +10385,6 @@ def look_at_slung(station: Station, claim: Claim, sight: SpawnSight | None) -> t
         made = [claim.name]
     # One who lives comes first: a second one is left as it is, and reported.
     return Slung(made=min(made, key=lambda one: (one not in lives, one)) if made else "", lives=lives), trees
-
-
-def _protect(station: Station) -> str:
-    """Keep the work of everybody without a session, and send heartbeats for all the others; return why not.
-
-    Asked right before a sling, however lately it was done: the sling chooses whom it resets by itself.
-    """
-    if not station.town.can("reuses"):
-        return ""
-    trees = _list_trees(station)
-    lives = _list_lives(station, trees, agents=True)
-    if lives is None:
-        return "tmux does not answer, so nobody knows whose worktrees are at risk"
-    for name, tree in trees.items():
-        if name in lives:
-            continue
-        if tree.trouble:
-            return f"the work of {name} cannot be kept: {tree.trouble}"
-        try:
-            ref = keep_work(station.tools, tree)
-        except ToolError as error:
-            return f"the work of {name} cannot be kept: {error.message}"
-        if ref:
-            station.store.tell("kept", name, f"{ref}: before a sling")
-    sessions = tuple(session_for(station.config.session_name, station.rig.name, name) for name in sorted(lives))
-    told = perform_heartbeats(station, SendHeartbeats(subject="workers", sessions=sessions))
-    return "" if told.ok else f"a heartbeat could not be sent, and gt would end its session: {told.detail}"
 
 
 def _settle_slung(station: Station, action: Action, claim: Claim, slung: Slung, trees, reason, fault="") -> Outcome:
@@ -10419,7 +10428,7 @@ def start_sling(station: Station, action: StartSpawn) -> Outcome:
     issue, queue, town = action.issue, station.queue, station.town
     earlier = queue.claims.read_all().get(issue.id)
     residue = earlier is not None and earlier.name == action.name != ""
-    fault = _protect(station)
+    fault = protect(station)
     if fault:
         return make_outcome(station, "spawn", action, False, fault, fault="tool")
     claim = Claim(
@@ -10476,7 +10485,7 @@ def end_sling(station: Station, action: EndSpawn, sight: SpawnSight, claim: Clai
     return _settle_slung(station, action, claim, slung, trees, sight.reason or action.why, sight.fault)
 
 
-# ---- sessions, and what only the witness did -----------------------------------------------------------
+# ---- sessions -----------------------------------------------------------------------------------------
 
 
 SESSION_START_S = 60.0  # gt itself waits up to 180 s for an agent; a tick cannot
@@ -10493,16 +10502,6 @@ def perform_session(station: Station, action: StartSession) -> Outcome:
     """Start the session of one who is no worker."""
     reason = start_session(station, action.subject)
     return make_outcome(station, "session", action, not reason, reason)
-
-
-def perform_patrol(station: Station, action: Patrol) -> Outcome:
-    """Go through the town once, and let bd ring the timers of its gates."""
-    panes = station.tools.tmux.list_panes()
-    found = station.town.patrol(None if isinstance(panes, str) else {pane.session for pane in panes})
-    bd = station.queue.bd
-    if not bd.meet() and bd.numbers >= GATES_SINCE:
-        bd.run(*GATES_ARGV)
-    return make_outcome(station, "patrol", action, True, **found)
 
 
 # ---- after a retirement --------------------------------------------------------------------------------
@@ -10530,7 +10529,7 @@ def _why_not_nuked(station: Station, name: str, folder: str) -> str:
     for _, _, files in os.walk(folder):
         if files:
             return f"{folder} holds files"
-    lives = _list_lives(station, (name,))
+    lives = list_lives(station, (name,))
     if lives is None or lives:
         return "a session of that name is there" if lives else "tmux does not answer"
     if station.tools.git.test(None, "show-ref", "--verify", "--quiet", f"refs/heads/polecat/{name}"):

@@ -1,0 +1,99 @@
+"""What gt may reset is kept in time, and whoever lives is told of: against real worktrees, sessions and slings."""
+
+from __future__ import annotations
+
+import pytest
+from test_sling import rounds, station  # noqa: F401 - a fixture
+
+import witness as w
+
+
+def leave_work(made, name) -> dict[str, str]:
+    """Leave in a worktree what a sling would take: an edit, a new file, and a commit that no branch reaches."""
+    tree = made.tree(name)
+    made.git("commit", "--quiet", "--allow-empty", "--message", "lost", name=name)
+    lost = made.git("rev-parse", "HEAD", name=name)
+    made.git("reset", "--quiet", "--hard", "HEAD~1", name=name)
+    (tree / "README.md").write_text("edited\n")
+    (tree / "new").write_text("untracked\n")
+    return {"lost": lost, "edited": "edited", "new": "untracked"}
+
+
+def list_kept(made, name) -> list[str]:
+    return made.git("for-each-ref", "--format=%(refname)", f"refs/witness/kept/{name}/").split()
+
+
+def test_idle_worktree_is_kept_before_a_sling_resets_it(town, station):  # noqa: F811
+    made = town("1.0.1")
+    made.add("de-1", "One")
+    ours = station(made)
+    rounds(ours)
+    (name,) = made.polecats()
+    left = leave_work(made, name)
+    made.end_session(name)
+    made.change("de-1", status="closed")  # nothing hangs on its hook: gt takes it for idle
+    made.add("de-2", "Two")
+    rounds(ours, until=lambda seen, decision: made.state("de-2")[0] == "hooked")
+    assert made.polecats() == [name]
+    assert (made.tree(name) / "README.md").read_text() != "edited\n"  # it was reset
+    (ref, *_) = list_kept(made, name)
+    assert made.git("show", f"{ref}:files/README.md") == left["edited"]
+    assert made.git("show", f"{ref}:files/new") == left["new"]
+    assert left["lost"] in made.git("rev-list", ref).split()
+
+
+def test_what_is_kept_is_kept_once_for_each_state(town, station):  # noqa: F811
+    made = town("1.0.1")
+    made.add("de-1", "One")
+    ours = station(made)
+    rounds(ours)
+    (name,) = made.polecats()
+    made.end_session(name)
+    (made.tree(name) / "new").write_text("one\n")
+    tree = w.read_worktree(ours.rig, name)
+    assert w.keep_work(ours.tools, tree)
+    assert w.keep_work(ours.tools, tree) == ""
+    first = list_kept(made, name)
+    (made.tree(name) / "new").write_text("another\n")
+    ours.tools.host.pause(1.1)  # the time of a ref has seconds
+    assert w.keep_work(ours.tools, w.read_worktree(ours.rig, name))
+    assert len(list_kept(made, name)) == len(first) + 1
+
+
+def test_what_cannot_be_kept_defers_every_sling_and_says_so(town, station, monkeypatch):  # noqa: F811
+    made = town("1.0.1")
+    made.add("de-1", "One")
+    ours = station(made)
+    rounds(ours)
+    (name,) = made.polecats()
+    made.end_session(name)
+    made.change("de-1", status="closed")
+    made.add("de-2", "Two")
+
+    def refuse(*_):
+        raise w.ToolError("git could not")
+
+    monkeypatch.setattr(w, "keep_work", refuse)
+    for _ in range(3):
+        seen, decision, _ = w.run_round(ours)
+    assert made.state("de-2") == ("open", "")
+    assert w.report_tick(seen, decision, ours.config)["queue"]["reason"] == f"the work of {name} is not kept yet"
+    assert f"the work of {name} cannot be kept: git could not" == w.protect(ours)
+    assert any(matter.cause == "unkept" for matter in ours.store.load().escalations.values())
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_sleeping_worker_outlives_a_sling_only_by_our_heartbeat(town, station, monkeypatch, sent):  # noqa: F811
+    made = town("1.0.1")
+    made.add("de-1", "One")
+    ours = station(made)
+    rounds(ours)
+    (name,) = made.polecats()
+    made.age_heartbeat(name, 600)
+    if not sent:
+        told = w.Outcome(kind="beat", subject="workers", ok=True, at=0.0)
+        monkeypatch.setattr(w, "perform_heartbeats", lambda *_: told)
+    made.add("de-2", "Two")
+    ours.remember(ours.store.load().but(beat_at=ours.host.now()))  # only those of the sling itself
+    rounds(ours, until=lambda seen, decision: made.state("de-2")[0] == "hooked")
+    assert (made.session(name) in made.sessions()) == sent
