@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from tools.kit import wait_for
@@ -98,3 +99,315 @@ def test_worker_that_asks_is_retired_and_gt_forgets_it(town, station, pair):
         assert "demo" not in made.gt("polecat", "list", "demo", "--json").stdout
     rounds(ours)
     assert made.polecats() == []
+
+
+# ---- what is at risk ------------------------------------------------------------------------------------------------
+
+
+class At:
+    """A town in which chrome has lost its worker and rust has a live one; nothing of it is known to Witness."""
+
+    def __init__(self, town, station, **settings):
+        self.town = made = town()
+        for number, name in enumerate(("first", "second"), 1):
+            made.add(f"de-{number}", name)
+            assert made.sling(f"de-{number}").status == 0
+        self.lives, self.gone = (made.state(one)[1].rpartition("/")[2] for one in ("de-1", "de-2"))
+        made.end_session(self.gone)
+        self.station = station(made, **settings)
+        self.station.look_at_town()
+        made.add("de-9", "ready")
+        self.issue = self.station.queue.find("de-9")
+
+    def work(self) -> dict:
+        """Leave work of every kind in the worktree whose worker is gone; return {what: its object}."""
+        made, tree = self.town, self.town.tree(self.gone)
+        (tree / "README.md").write_text("modified\n")
+        (tree / "new").write_text("untracked\n")
+        found = {name: made.git("hash-object", name, name=self.gone) for name in ("README.md", "new")}
+        (tree / "committed").write_text("committed\n")
+        made.git("add", "committed", name=self.gone)
+        made.git("commit", "--quiet", "--message", "work", name=self.gone)
+        found["commit"] = made.git("rev-parse", "HEAD", name=self.gone)
+        made.git("reset", "--quiet", "--mixed", "HEAD~1", name=self.gone)  # reachable from no ref now
+        (tree / "committed").unlink()
+        return found
+
+    def kept(self) -> list:
+        """Return the refs of kept work, oldest first."""
+        refs = self.town.git("for-each-ref", "--format=%(refname)", f"refs/witness/kept/{self.gone}")
+        return refs.splitlines()
+
+    def start(self, monkeypatch) -> tuple:
+        """Go as far as the child that slings, which is not started; return (outcome, what was ordered of it)."""
+        ordered = []
+        monkeypatch.setattr(w, "start_spawn_child", lambda _, order: ordered.append(order) or "not now")
+        return w.start_sling(self.station, w.StartSpawn(subject="de-9", issue=self.issue, name="")), ordered
+
+
+def test_whoever_is_at_risk_is_protected_before_anything_is_claimed(town, station, monkeypatch):
+    at = At(town, station)
+    made, work, order = at.town, at.work(), []
+    made.age_heartbeat(at.lives, 600)
+    claim = at.station.queue.claim
+
+    def spy(one):
+        order.append((len(at.kept()), len(made.calls("heartbeat")), len(made.calls("sling")), made.state("de-9")[0]))
+        return claim(one)
+
+    monkeypatch.setattr(at.station.queue, "claim", spy)
+    slings = len(made.calls("sling"))
+    outcome, ordered = at.start(monkeypatch)
+    assert order == [(1, 1, slings, "open")]
+    assert (outcome.ok, outcome.detail) == (False, "not now")
+    assert ordered[0]["argv"] == ("gt", "sling", "de-9", "demo", "--no-convoy")
+    assert made.heartbeat(at.lives)["state"] == "working"
+    assert made.calls("heartbeat")[0]["env"]["GT_SESSION"] == made.session(at.lives)
+    assert made.heartbeat(at.gone) is None or len(made.calls("heartbeat")) == 1
+    # And the claim of a sling that could not begin is given back, its label taken off.
+    assert made.state("de-9") == ("open", "")
+    assert made.issue("de-9")["labels"] == []
+    (ref,) = at.kept()
+    objects = made.git("rev-list", "--objects", ref)
+    for what, blob in work.items():
+        assert blob in objects, what
+    # Kept once in each state.
+    at.start(monkeypatch)
+    assert at.kept() == [ref]
+    (made.tree(at.gone) / "new").write_text("untracked, and more\n")
+    at.start(monkeypatch)
+    assert len(at.kept()) == 2
+    assert made.git("hash-object", "new", name=at.gone) in made.git("rev-list", "--objects", at.kept()[-1])
+
+
+def test_sling_resets_a_worktree_and_what_was_in_it_is_kept(town, station):
+    at = At(town, station)
+    made, work = at.town, at.work()
+    made.change("de-2", status="closed")  # then gt calls its worker idle
+    rounds(at.station)
+    assert made.state("de-9") == ("hooked", f"demo/polecats/{at.gone}")
+    assert not (made.tree(at.gone) / "new").exists()
+    made.git("gc", "--quiet", "--prune=now")
+    objects = made.git("rev-list", "--objects", *at.kept())
+    for what, blob in work.items():
+        assert blob in objects, what
+    assert made.session(at.lives) in made.sessions()
+
+
+@pytest.mark.parametrize("beats", [True, False])
+def test_worker_that_sleeps_survives_a_sling_by_the_heartbeats_alone(town, station, monkeypatch, beats):
+    at = At(town, station)
+    made = at.town
+    made.age_heartbeat(at.lives, 600)
+    if not beats:
+        monkeypatch.setitem(
+            w.PERFORM, w.SendHeartbeats, lambda station, one: w.make_outcome(station, "beat", one, True)
+        )
+        monkeypatch.setattr(w, "perform_heartbeats", w.PERFORM[w.SendHeartbeats])
+    before = [pane["pid"] for pane in made.tmux.panes() if pane["session"] == made.session(at.lives)]
+    rounds(at.station, until=lambda *_: made.state("de-9")[0] == "hooked")
+    after = [pane["pid"] for pane in made.tmux.panes() if pane["session"] == made.session(at.lives)]
+    assert (after == before) is beats
+
+
+def failing(*_):
+    raise w.ToolError("no space left")
+
+
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [
+        ("keep_work", "the work of {gone} cannot be kept: no space left"),
+        ("_list_lives", "tmux does not answer, so nobody knows whose worktrees are at risk"),
+        ("perform_heartbeats", "a heartbeat could not be sent, and gt would end its session: {lives}: no answer"),
+    ],
+)
+def test_nothing_is_slung_while_somebody_cannot_be_protected(town, station, monkeypatch, part, why):
+    at = At(town, station)
+    slings = len(at.town.calls("sling"))
+    instead = {
+        "keep_work": failing,
+        "_list_lives": lambda *_: None,
+        "perform_heartbeats": lambda one, action: w.make_outcome(one, "beat", action, False, f"{at.lives}: no answer"),
+    }
+    monkeypatch.setattr(w, part, instead[part])
+    outcome, ordered = at.start(monkeypatch)
+    assert (outcome.ok, outcome.data["fault"]) == (False, "tool")
+    assert outcome.detail == why.format(gone=at.gone, lives=at.lives)
+    assert ordered == []
+    assert at.town.state("de-9") == ("open", "")
+    assert len(at.town.calls("sling")) == slings
+    assert at.station.queue.claims.read_all() == {}
+
+
+def test_worktree_that_cannot_be_looked_into_keeps_slings_back(town, station, monkeypatch):
+    at = At(town, station)
+    trees = w._list_trees(at.station)
+    broken = {at.gone: trees[at.gone].but(trouble="its HEAD cannot be read")}
+    monkeypatch.setattr(w, "_list_trees", lambda _: {**trees, **broken})
+    outcome, ordered = at.start(monkeypatch)
+    assert (outcome.detail, ordered) == (f"the work of {at.gone} cannot be kept: its HEAD cannot be read", [])
+
+
+def test_nobody_is_protected_where_a_sling_reuses_nothing(town, station, monkeypatch):
+    made = town("0.5.0")
+    made.add("de-1", "One")
+    assert made.sling("de-1").status == 0
+    (name,) = made.polecats()
+    made.end_session(name)
+    ours = station(made)
+    ours.look_at_town()
+    made.add("de-9", "ready")
+    monkeypatch.setattr(w, "start_spawn_child", lambda *_: "not now")
+    issue = ours.queue.find("de-9")
+    assert w.start_sling(ours, w.StartSpawn(subject="de-9", issue=issue, name="")).detail == "not now"
+    assert made.git("for-each-ref", "refs/witness") == ""
+
+
+def test_bead_that_somebody_took_right_after_our_claim_is_left_to_him(town, station, monkeypatch):
+    """gt's daemon needs no more than a moment; then a second worker was made for it."""
+    at = At(town, station)
+    mark = at.station.queue.mark
+
+    def lose(claim):
+        mark(claim)
+        at.town.change("de-9", status="hooked", assignee="demo/polecats/elsewhere")
+
+    monkeypatch.setattr(at.station.queue, "mark", lose)
+    outcome, ordered = at.start(monkeypatch)
+    assert ordered == []
+    assert (outcome.ok, outcome.data["fault"]) == (False, "lost")
+    assert at.town.state("de-9") == ("hooked", "demo/polecats/elsewhere")
+    assert at.town.issue("de-9")["labels"] == []
+    assert at.station.queue.claims.read_all()["de-9"].state == "released"
+
+
+# ---- gt's own record of a retired worker ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def retired(town, station):
+    """Make a town in which chrome was retired: its folder is empty, its bead handed over; return (town, station)."""
+    made = town()
+    made.add("de-1", "One", status="in_progress")
+    ours = station(made)
+    ours.look_at_town()
+    made.change("de-1", assignee=ours.actor, labels=[w.HANDED_OVER_LABEL])
+    (made.rig / "polecats/chrome/demo").mkdir(parents=True)
+    made.git("branch", "polecat/chrome/de-1@abc", "main")
+    claim = w.Claim(
+        issue="de-1", actor=ours.actor, at=1.0, state="handed-over", name="chrome", shared=True, branch="polecat/chrome"
+    )
+    ours.queue.claims.take(claim)
+    return made, ours
+
+
+def put_right(made, ours) -> list:
+    """Put gt's records of chrome right; return how often gt was told to forget it, and what was said of that."""
+    w.put_records_right(ours, w.Retirement(name="chrome", id="chrome/1", at=1.0, issue="de-1"))
+    path = Path(ours.store.path("witness-events.jsonl"))
+    told = path.read_text(encoding="utf-8") if path.exists() else ""
+    return len(made.calls("polecat nuke")), told
+
+
+def test_gt_forgets_a_worker_of_whom_an_empty_folder_is_left(retired):
+    made, ours = retired
+    assert put_right(made, ours)[0] == 1
+    assert not (made.rig / "polecats/chrome").exists()
+    assert made.branches() == ["polecat/chrome/de-1@abc"]
+    assert made.state("de-1") == ("in_progress", ours.actor)
+
+
+def test_nuke_is_not_called_where_it_could_destroy_something(retired):
+    made, ours = retired
+    folder = made.rig / "polecats/chrome/demo"
+    (folder / "deep").mkdir()
+    (folder / "deep/file").write_text("work\n")
+    calls, told = put_right(made, ours)
+    assert (calls, "polecats/chrome holds files" in told) == (0, True), told
+    (folder / "deep/file").unlink()
+    made.start_session("chrome", cwd=made.path)
+    calls, told = put_right(made, ours)
+    assert (calls, "left as it is: a session of that name is there" in told) == (0, True)
+    made.end_session("chrome")
+    made.git("branch", "-D", "polecat/chrome/de-1@abc")
+    made.git("branch", "polecat/chrome", "main")
+    calls, told = put_right(made, ours)
+    assert (calls, "left as it is: it would delete the branch polecat/chrome" in told) == (0, True)
+    assert made.branches() == ["polecat/chrome"]
+    made.git("branch", "-D", "polecat/chrome")
+    made.spoil({"verb": "polecat nuke", "do": "fail", "times": 1})
+    calls, told = put_right(made, ours)
+    assert calls == 1
+    assert told.count("left as it is: ") == 4
+
+
+def test_branch_that_gt_deletes_is_back(retired):
+    made, ours = retired
+    tip = made.git("rev-parse", "polecat/chrome/de-1@abc")
+    made.option(nuke_deletes="polecat/chrome/de-1@abc")
+    calls, told = put_right(made, ours)
+    assert (calls, "gt deleted it, it is back" in told) == (1, True)
+    assert made.git("rev-parse", "polecat/chrome/de-1@abc") == tip
+
+
+def test_bead_that_nuke_opens_is_claimed_again(retired):
+    """Still on the hook, it was ready again, and its work would have been done twice."""
+    made, ours = retired
+    made.change("de-1", status="hooked", assignee="demo/polecats/chrome")
+    calls, told = put_right(made, ours)
+    assert (calls, "gt opened it" in told) == (1, True)
+    assert made.state("de-1") == ("in_progress", ours.actor)
+    assert ours.queue.claims.read_all()["de-1"].state == "handed-over"
+
+
+# ---- gt that does not answer, and sessions --------------------------------------------------------------------------
+
+
+def go_away(made):
+    (made.bin.folder / "gt").rename(made.bin.folder / "away")
+
+
+def print_garbage(made):
+    made.spoil({"do": "garbage", "times": 99})
+    os.utime(made.bin.folder / "gt")  # as if it was exchanged
+
+
+def hang(made):
+    made.spoil({"do": "hang", "times": 99})
+    os.utime(made.bin.folder / "gt")
+
+
+@pytest.mark.parametrize("trouble", [go_away, print_garbage, hang])
+def test_nothing_is_slung_while_gt_does_not_answer_and_workers_go_on(town, station, trouble):
+    at = At(town, station, tool_timeout=2)
+    w.run_round(at.station, duties=frozenset({"health"}))
+    trouble(at.town)
+    at.station.first = False
+    for _ in range(2):
+        seen, decision, _ = w.run_round(at.station, duties=frozenset({"health", "shutdown", "spawn"}))
+    assert seen.ports["spawner"].state == w.UNKNOWN
+    assert seen.ports["tmux"].state == w.PRESENT
+    assert seen.sightings[at.lives].session == w.PRESENT
+    assert not [one for one in decision.actions if isinstance(one, (w.StartSpawn, w.Restart, w.Retire))]
+    draft = w.Draft(seen, decision.memory, at.station.config)
+    draft.verdicts = decision.verdicts
+    assert "spawner is unknown: " in w.why_no_spawn(draft) or "not kept" in w.why_no_spawn(draft)
+    assert at.town.session(at.lives) in at.town.sessions()
+    assert at.town.state("de-9") == ("open", "")
+
+
+def test_agent_of_a_dead_worker_is_started_again_by_gt(town, station):
+    at = At(town, station)
+    made = at.town
+    ours = w.Claim(issue="de-2", actor=at.station.actor, at=1.0, state="working", name=at.gone, shared=True)
+    at.station.queue.claims.take(ours)
+    branch = made.branch(at.gone)
+    outcome = w.perform(at.station, w.Restart(subject=at.gone, issue="de-2"))
+    assert outcome.ok, outcome
+    assert [call["argv"] for call in made.calls("session start")] == [["session", "start", f"demo/{at.gone}"]]
+    assert made.session(at.gone) in made.sessions()
+    assert (made.branch(at.gone), made.state("de-2")) == (branch, ("hooked", f"demo/polecats/{at.gone}"))
+    again = w.perform(at.station, w.Restart(subject=at.gone, issue="de-2"))
+    assert (again.ok, again.detail) == (False, "something runs in its pane again")
+    assert len(made.calls("session start")) == 1

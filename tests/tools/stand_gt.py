@@ -43,6 +43,7 @@ OPTIONS = {
     "respawns": 3,  # 1.0.1: so often is one issue slung to the rig without --force
     "scan_types": False,  # whether `patrol scan` types Enter and Down, Enter into every worker
     "convoy": None,  # whether a convoy can be made; None: as in a fresh town of the version
+    "nuke_deletes": None,  # a branch that `polecat nuke` deletes, whatever polecat it is called for
 }
 NAMES = {
     "mad-max": "furiosa nux slit rictus dementus capable toast dag cheedo valkyrie keeper morsov ace warboy imperator",
@@ -1619,6 +1620,8 @@ class Program:
         for rig, name in targets:
             self.say(f"⚠ Nuking {rig}/{name} (--force)..." if force else f"Nuking {rig}/{name}...")
             self.nuke(rig, name)
+            if self.option["nuke_deletes"]:
+                run("git", "-C", self.base(rig), "branch", "-D", self.option["nuke_deletes"])
         self.say("", f"✓ Nuked {len(targets)} polecat(s).")
 
     def nuke(self, rig: str, name: str) -> None:
