@@ -54,6 +54,26 @@ SAMPLES = {
         b'{"error": "no issues found matching the provided IDs"}\nError fetching de-1: no issue found matching "de-1"',
         b"bd version 1.0.5 (dev)\n",
     ),
+    "decode_gt": (
+        b"Reusing idle polecat: rust\n\xe2\x9c\x93 Work attached to hook (status=hooked)\n",
+        b"\xe2\x97\x8b Bead de-1 is already hooked to demo/polecats/rust, no-op\n",
+        b"Error: formula not found: parsing formula: read mol-polecat-work: open x\n",
+    ),
+    "decode_inbox": (
+        b'[{"id":"hq-1","from":"demo/rust","subject":"HELP","body":"b","timestamp":"2026-11-20T10:00:00Z"}]',
+        b'[{"id":"gm-1","sender":"t","title":"s","description":"b","created_at":"2026-11-20T10:00:00Z"}]\nnull\n',
+    ),
+    "decode_archive": (
+        b"  Error: hq-2: message not found\n\xe2\x9a\xa0 Archived 1/2 messages\n",
+        b'{"acknowledged":["hq-1"],"errors":["hq-2: already acknowledged"]}',
+    ),
+    "decode_convoys": (
+        b'[{"id":"hq-cv-1","description":"Auto-created convoy tracking de-1",'
+        b'"dependencies":[{"type":"tracks","depends_on_id":"external:de:de-1"}]}]',
+    ),
+    "decode_merges": (b'[{"ID":"de-wisp-1","Branch":"polecat/rust/de-1@x"}]', b"null\n"),
+    "decode_deacon": (b'{"running": true, "paused": false, "heartbeat": {"very_stale": true}}',),
+    "read_sling_label": (b"witness:h1-0123:951782400", b"witness:handed-over"),
     "load_memory": (w.dump_memory(FULL).encode(), w.dump_memory(w.Memory()).encode()),
     "import_first": (
         b'{"rig_name":"demo","config":{"max_workers":0,"auto_spawn":false},"spawned_issues":["nudge:a"],"stats":{}}',
@@ -89,6 +109,51 @@ def read_answer(data: bytes) -> None:
             raise AssertionError(f"{data!r} with status 1 means {answer}")
 
 
+def ran_as(data: bytes) -> tuple:
+    """Return how a call ended that printed this: well, badly, and not at all."""
+    gone = {"status": None, "failure": "no answer within 20 s"}
+    ends = ({"status": 0}, {"status": 1}, gone)
+    return tuple(w.Ran(**{"argv": ("gt",), "out": data, "err": data[::-1], "failure": "", **end}) for end in ends)
+
+
+def read_done(data: bytes) -> None:
+    """Read what a call of gt that does something printed; only a status of 0 is done."""
+    for ran in ran_as(data):
+        answer = w.decode_gt(ran)
+        if (answer.kind == w.DONE) != ran.ok or (answer.worker and not w.is_polecat_name(answer.worker)):
+            raise AssertionError(f"{ran} means {answer}")
+
+
+def read_inbox(data: bytes) -> None:
+    """Read an inbox, and what each mail asks for; an error is never an empty one."""
+    for ran in ran_as(data):
+        inbox = w.decode_inbox(ran)
+        for mail in inbox.mails:
+            w.read_ask(mail, "demo", ("mayor",))
+        if not ran.ok and inbox.kind == "mails":
+            raise AssertionError(f"{ran} means {inbox}")
+
+
+def read_archived(data: bytes) -> None:
+    """Read which of two mails are archived; none is by a call that never ended."""
+    for ran in ran_as(data):
+        done = w.decode_archive(ran, ("hq-1", "hq-2"))
+        if not set(done) <= ({"hq-1", "hq-2"} if not ran.failure else set()):
+            raise AssertionError(f"{ran} archived {done}")
+
+
+def read_known(decode):
+    """Return a reader of what is known or not; out of an error nothing is known."""
+
+    def read(data: bytes) -> None:
+        for ran in ran_as(data):
+            known = decode(ran)
+            if not ran.ok and known is not None:
+                raise AssertionError(f"{ran} means {known!r}")
+
+    return read
+
+
 def read_memory(data: bytes) -> None:
     """Read a memory; what can be read can be written and read again."""
     memory = w.load_memory(as_text(data))
@@ -121,6 +186,13 @@ PARSERS = {
     "parse_issues": (lambda data: w.parse_issues(as_text(data)), ()),
     "parse_item": (lambda data: w.parse_item(json.loads(as_text(data))), (ValueError, RecursionError)),
     "decode_answer": (read_answer, ()),
+    "decode_gt": (read_done, ()),
+    "decode_inbox": (read_inbox, ()),
+    "decode_archive": (read_archived, ()),
+    "decode_convoys": (read_known(w.decode_convoys), ()),
+    "decode_merges": (read_known(w.decode_merges), ()),
+    "decode_deacon": (read_known(w.decode_deacon), ()),
+    "read_sling_label": (lambda data: w.read_sling_label(as_text(data)), ()),
     "load_memory": (read_memory, (ValueError, RecursionError, w.StateError)),
     "import_first": (lambda data: w.import_first(as_text(data)), (ValueError, RecursionError)),
     "parse_rfc3339": (lambda data: w.parse_rfc3339(as_text(data)), (ValueError,)),
