@@ -191,3 +191,71 @@ def test_rig_of_any_folder_has_a_name_that_addresses_and_sessions_can_hold(repo,
     found = find(repo(folder).path)
     assert found.name == name
     assert w.address_folder(f"{found.name}/{'p' * 64}")
+
+
+# ---- in a Gas Town --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pair", ["seed", "0.2.6", "0.5.0", "1.0.1"])
+def test_rig_in_a_town_is_found_from_everywhere_in_it_and_its_workers_are_those_in_polecats(
+    town, pair, tmp, monkeypatch
+):
+    made = town(pair)
+    monkeypatch.setenv("PATH", made.bin.path())
+    made.add("de-1", "One")
+    assert made.sling("de-1").status == 0
+    (name,) = made.polecats()
+    base = "mayor/rig" if pair == "seed" else ".repo.git"
+    for folder in ("", "witness", "refinery", "polecats", "crew", f"polecats/{name}", "mayor/rig", "refinery/rig"):
+        found = find(made.rig / folder)
+        assert (found.path, found.name, found.base) == (str(made.rig), "demo", str(made.rig / base)), folder
+    rig = find(made.rig)
+    assert find(made.tree(name)).path == str(made.rig)
+    assert w.find_town(rig.path) == str(made.path)
+    assert w.find_backend(HOST, rig, w.make_config({}, "test", {}))[0] == "gastown"
+    # Whatever else lies beside the workers is none.
+    for other in ("refinery", "mayor", "witness", "deacon", "crew"):
+        (made.rig / "polecats" / other).symlink_to(made.tree(name))
+    (made.rig / "polecats/.claude").mkdir(exist_ok=True)
+    (made.rig / "polecats/rust.pending").write_text("1")
+    (made.rig / "polecats/empty/demo").mkdir(parents=True)
+    trees, strangers, trouble = w.list_worktrees(rig, w.Shelf(HOST))
+    assert [(tree.name, tree.path) for tree in trees] == [(name, str(made.tree(name)))]
+    assert trees[0].branch == made.branch(name)
+    assert sorted(folder for folder, _ in strangers) == [
+        "crew",
+        "deacon",
+        "empty",
+        "mayor",
+        "refinery",
+        "rust.pending",
+        "witness",
+    ]
+    assert trouble == ""
+
+
+def test_worktree_of_the_refinery_is_no_workers_although_it_is_of_the_same_repository(town):
+    made = town()
+    os.rename(made.rig / "refinery/rig", made.rig / "polecats/refinery")
+    made.git("worktree", "repair", made.rig / "polecats/refinery")
+    assert w.list_worktrees(find(made.rig), w.Shelf(HOST))[:2] == ((), (("refinery", "its name is no polecat's"),))
+
+
+def test_nearest_town_counts_and_a_rig_outside_of_any_is_in_none(town, tmp):
+    made = town()
+    (tmp / "mayor").mkdir(exist_ok=True)
+    (tmp / "mayor/town.json").write_text("{}")
+    assert w.find_town(str(made.rig)) == str(made.path)
+    (made.path / "mayor/town.json").unlink()
+    assert w.find_town(str(made.rig)) == str(tmp)
+    (tmp / "mayor/town.json").unlink()
+    assert w.find_town(str(made.rig)) == ""
+
+
+def test_nothing_of_a_towns_rig_is_written_to_by_looking_for_it(town):
+    made = town()
+    before = sorted(str(path) for path in made.rig.rglob("*"))
+    rig = find(made.rig)
+    w.check_ground(HOST, rig, w.make_config({}, "test", {}))
+    after = sorted(str(path) for path in made.rig.rglob("*"))
+    assert set(after) - set(before) <= {str(made.rig / ".gastown")}
