@@ -68,8 +68,7 @@ SAMPLES = {
         b'{"acknowledged":["hq-1"],"errors":["hq-2: already acknowledged"]}',
     ),
     "decode_convoys": (
-        b'[{"id":"hq-cv-1","description":"Auto-created convoy tracking de-1",'
-        b'"dependencies":[{"type":"tracks","depends_on_id":"external:de:de-1"}]}]',
+        b'[{"id":"hq-cv-1","description":"tracking de-1","dependencies":[{"type":"tracks","depends_on_id":"a:de-1"}]}]',
     ),
     "decode_merges": (b'[{"ID":"de-wisp-1","Branch":"polecat/rust/de-1@x"}]', b"null\n"),
     "decode_deacon": (b'{"running": true, "paused": false, "heartbeat": {"very_stale": true}}',),

@@ -218,7 +218,7 @@ def failing(*_):
     ("part", "why"),
     [
         ("keep_work", "the work of {gone} cannot be kept: no space left"),
-        ("_list_lives", "tmux does not answer, so nobody knows whose worktrees are at risk"),
+        ("list_lives", "tmux does not answer, so nobody knows whose worktrees are at risk"),
         ("perform_heartbeats", "a heartbeat could not be sent, and gt would end its session: {lives}: no answer"),
     ],
 )
@@ -227,7 +227,7 @@ def test_nothing_is_slung_while_somebody_cannot_be_protected(town, station, monk
     slings = len(at.town.calls("sling"))
     instead = {
         "keep_work": failing,
-        "_list_lives": lambda *_: None,
+        "list_lives": lambda *_, **__: None,
         "perform_heartbeats": lambda one, action: w.make_outcome(one, "beat", action, False, f"{at.lives}: no answer"),
     }
     monkeypatch.setattr(w, part, instead[part])
@@ -242,9 +242,9 @@ def test_nothing_is_slung_while_somebody_cannot_be_protected(town, station, monk
 
 def test_worktree_that_cannot_be_looked_into_keeps_slings_back(town, station, monkeypatch):
     at = At(town, station)
-    trees = w._list_trees(at.station)
+    trees = w.list_trees(at.station)
     broken = {at.gone: trees[at.gone].but(trouble="its HEAD cannot be read")}
-    monkeypatch.setattr(w, "_list_trees", lambda _: {**trees, **broken})
+    monkeypatch.setattr(w, "list_trees", lambda _: {**trees, **broken})
     outcome, ordered = at.start(monkeypatch)
     assert (outcome.detail, ordered) == (f"the work of {at.gone} cannot be kept: its HEAD cannot be read", [])
 
