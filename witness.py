@@ -3494,7 +3494,7 @@ def settle_kept(draft: Draft, outcome: Outcome) -> None:
     if track is None:
         return
     if outcome.ok:
-        draft.put("polecats", name, track.but(kept=outcome.data["mark"]))
+        draft.put("polecats", name, track.but(kept=outcome.data.get("mark", "")))
         close_matter(draft, "unkept", name, "its work is kept")
         if outcome.detail:
             draft.tell("kept", name, outcome.detail)

@@ -408,6 +408,25 @@ def outcomes() -> st.SearchStrategy:
     )
 
 
+@once
+def towns() -> st.SearchStrategy:
+    """Draw what is known of the town in which the rig stands."""
+    return st.builds(
+        w.Town,
+        path=st.just("/town"),
+        version=pick(["0.0.1", "0.5.0", "1.0.1"]),
+        session=pick(["gt-{rig}-{name}", "de-{name}"]),
+        refinery=st.just("de-refinery"),
+        socket=pick(["", "town-04a577"]),
+        typed=st.booleans(),
+        reuses=st.booleans(),
+        seat=pick(["", "ours", "claude"]),
+        can_seat=st.booleans(),
+        left=pick(["", "", "left to gt"]),
+        convoys=st.dictionaries(issue_ids(), st.just("hq-cv-1"), max_size=1),
+    )
+
+
 def _only_what_answered(seen: w.Observation) -> w.Observation:
     """Take away what hangs on a tool that did not answer."""
     silent = {name for name, port in seen.ports.items() if port.state == w.UNKNOWN}
@@ -451,6 +470,7 @@ def observations(answers=None) -> st.SearchStrategy:
         holds=st.dictionaries(names(), st.just("mine"), max_size=1),
         resumed_at=marks(),
         actor=st.just(ACTORS[0]),
+        town=_maybe(towns()),
     ).map(_only_what_answered)
 
 

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 
 import pytest
+import strategies
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from tools.simulation import (
@@ -203,11 +204,36 @@ outcomes = st.one_of(
     ),
     st.builds(
         Outcome,
-        kind=st.sampled_from(["nudge", "letter", "look", "ack", "restart", "spawn-unsettled", "merged"]),
+        kind=st.sampled_from(
+            ["nudge", "letter", "look", "ack", "restart", "spawn-unsettled", "merged", "session", "beat"]
+        ),
         subject=st.one_of(names, st.just("k")),
         ok=st.booleans(),
         at=st.just(T0),
         detail=words_of,
+    ),
+    st.builds(
+        Outcome,
+        kind=st.just("keep"),
+        subject=names,
+        ok=st.booleans(),
+        at=st.just(T0),
+        detail=words_of,
+        data=st.sampled_from([{}, {"mark": "polecat/alpha"}]),
+    ),
+    st.builds(
+        Outcome,
+        kind=st.just("patrol"),
+        subject=st.just("the town"),
+        ok=st.booleans(),
+        at=st.just(T0),
+        data=st.fixed_dictionaries(
+            {
+                "waiting": st.sampled_from([None, 0, 2]),
+                "mayor": st.sampled_from([None, "", "it has no session"]),
+                "deacon": st.sampled_from([None, "", "it has no session"]),
+            }
+        ),
     ),
 )
 spawn_sights = st.builds(
@@ -273,6 +299,8 @@ def observations(draw):
         paused=draw(st.sampled_from(["", "", "", "a talk"])),
         holds=dict.fromkeys(draw(st.one_of(st.just(()), st.sets(names))), "mine"),
         resumed_at=draw(ages),
+        sessions=draw(st.sampled_from([None, frozenset(), frozenset({"de-refinery"})])),
+        town=draw(st.one_of(st.none(), strategies.towns())),
     )
 
 
