@@ -25,7 +25,7 @@ usage() {
 ./build.sh crash        break one whole cycle at every call and write, in every way (./build.sh crash 40: so many)
 ./build.sh crash slings cut gt's sling short in every listed way (./build.sh crash --list: the list)
 ./build.sh mutants      take away, one at a time, what keeps a promise; a test must notice
-./build.sh real         the tests against the real bd and dolt on the PATH; 3 where one is missing
+./build.sh real         the tests against the real bd, gt and dolt on the PATH; 3 where one is missing
 ./build.sh fuzz         feed every parser a million inputs; no exception but those it declares
 ./build.sh lint         ruff alone
 ./build.sh map          the house that witness.py is: floors, rooms, lines, jobs
