@@ -902,6 +902,7 @@ class Town(Value):
     reuses: bool = False  # a sling resets idle worktrees and ends sessions that have sent no heartbeat
     seat: str = ""  # the agent in the witness's seat, "ours" where it is this program, "" where nothing was set
     can_seat: bool = False  # it can be this program
+    vouches: bool = True  # whoever sent a mail is known; bd's own mail names the user of git, or whom the sender likes
     left: str = ""  # why gt alone gives issues to workers
     convoys: dict = {}  # by issue: the open convoy out of which gt's daemon gives it to a worker
 
@@ -4232,7 +4233,10 @@ def read_mails(draft: Draft) -> None:
         if mail.id in draft.memory.handled:
             _acknowledge(draft, mail.id, "dealt with before")
             continue
-        ask = read_ask(mail, seen.rig, draft.config.trusted_senders)
+        trusted = draft.config.trusted_senders
+        if seen.town is not None and not seen.town.vouches:  # `gt handoff` of that age sends as the user of git
+            trusted = (*trusted, mail.sender)
+        ask = read_ask(mail, seen.rig, trusted)
         if ask.kind == "shutdown" or (ask.kind == "done" and draft.config.retire_on_done):
             _take_request(draft, mail, ask)
         elif ask.kind == "reassigned":
@@ -7418,6 +7422,7 @@ class Gastown:
             socket=self.find_socket(),
             typed=self.can("typed"),
             reuses=self.can("reuses"),
+            vouches=self.can("native"),
             seat=self.read_seat(),
             can_seat=self.can("seat"),
             left=self._why_left() or unknown,

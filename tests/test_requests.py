@@ -80,6 +80,16 @@ def test_the_worker_itself_and_trusted_senders_are_believed(sender):
     assert len(world.retired) == 1
 
 
+@pytest.mark.parametrize(("vouches", "retired"), [(True, 0), (False, 1)])
+def test_a_sender_that_nobody_vouches_for_proves_nothing(vouches, retired):
+    """`gt handoff` of the seed's age sends as whoever git says the user is."""
+    world = world_with()
+    world.town = Town(path="/town", version="0.0.1", session="", refinery="gt-demo-refinery", vouches=vouches)
+    world.ask(sender="Tester")
+    world.tick()
+    assert len(world.retired) == retired
+
+
 @pytest.mark.parametrize(
     ("subject", "body", "sender", "event"),
     [

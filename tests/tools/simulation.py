@@ -290,6 +290,7 @@ class World:
         self.child: SpawnSight | None = None
         self.load = Load(per_core=0.1, free_memory_mib=9999.0, free_disk_mib=99999.0)
         self.paused, self.holds, self.resumed_at = "", {}, 0.0
+        self.town: witness.Town | None = None
         self.disk = witness.dump_memory(Memory())
         self.events: list[tuple] = []
         self.done: list[Action] = []
@@ -384,6 +385,7 @@ class World:
             holds=dict(self.holds),
             resumed_at=self.resumed_at,
             actor=ACTOR,
+            town=self.town,
             **wish,
         )
 
@@ -414,6 +416,15 @@ class World:
         )
         self.looks = {**self.looks, action.subject: look}
         return self.outcome("look", action, look.ok, look.reason)
+
+    def do_KeepWork(self, action):  # noqa: N802
+        return self.outcome("keep", action, True, mark=action.mark)
+
+    def do_SendHeartbeats(self, action):  # noqa: N802
+        return self.outcome("beat", action, True)
+
+    def do_Patrol(self, action):  # noqa: N802
+        return self.outcome("patrol", action, True)
 
     def do_Nudge(self, action):  # noqa: N802
         self.nudges.append((self.now, action.subject))
