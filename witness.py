@@ -4474,6 +4474,8 @@ def _gather_signals(draft: Draft, name: str, statuses: dict, trouble: str) -> Si
     """Return what the rules of one polecat look at; statuses of the issues by id, trouble as of _why_blind."""
     seen, sighting = draft.seen, draft.seen.sightings[name]
     issue, idle = find_assignment(sighting, draft.claims.get(name), statuses)
+    if issue and not idle and seen.issues is None and draft.memory.polecats[name].state == "idle":
+        idle = f"its issue {issue} was closed when the queue last answered"
     return Signals(
         sighting=sighting,
         track=draft.memory.polecats[name],

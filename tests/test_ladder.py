@@ -313,6 +313,20 @@ def test_a_person_who_names_a_worker_has_only_that_one_looked_at():
     assert words(world.person("health", only=("beta",))) == ["LookTwice beta", "Nudge beta"]
 
 
+def test_an_idle_worker_is_not_reminded_while_the_queue_is_away():
+    """That its issue is closed was known; that nobody can say so any more does not make it stuck."""
+    world = World(stuck_after=30 * MIN)
+    world.queue("de-1", "de-2")
+    world.issues["de-1"] = world.issues["de-1"].but(status="closed")
+    world.add("alpha").record = {"issue": "de-1"}
+    world.add("beta").record = {"issue": "de-2"}
+    world.wait(2 * MIN)
+    world.failing["queue"] = "no route to host"
+    world.wait(2 * HOUR)
+    assert {name for _, name in world.nudges} == {"beta"}
+    assert world.memory.polecats["alpha"].state == "idle"
+
+
 # ---- raised again ---------------------------------------------------------------------------------------------------
 
 
