@@ -1382,6 +1382,7 @@ class StartSpawn(Action):
 
     issue: Issue
     name: str  # "" in a town: gt names the worker
+    resting: tuple = ()  # idle workers that gt may use again
 
 
 class EndSpawn(Action):
@@ -3504,16 +3505,35 @@ def settle_kept(draft: Draft, outcome: Outcome) -> None:
         raise_matter(draft, "unkept", name, track.instance, summary, "no worker is slung until it is")
 
 
+def list_resting(draft: Draft) -> tuple:
+    """Return the idle workers that gt may put to other work: nothing moves there any more, and no person looks in.
+
+    With heartbeats they would look at work for ever: none would be used again, and each sling would make one more.
+    """
+    found = []
+    for name, verdict in draft.verdicts.items():
+        pane = draft.seen.sightings[name].pane
+        quiet = verdict.state == "idle" and verdict.quiet_s >= draft.config.stuck_after
+        if quiet and (pane is None or not pane.attached):
+            found.append(name)
+    return tuple(found)
+
+
 def beat_due(draft: Draft) -> None:
     """Send heartbeats for every worker whose agent is seen alive: only gt's own commands in its session do so."""
     seen = draft.seen
     if seen.town is None or not seen.town.reuses or seen.now < draft.memory.beat_at + BEAT_S:
         return
+    resting = list_resting(draft)
     sessions = tuple(
         sorted(
             one.pane.session
             for one in seen.sightings.values()
-            if one.session == PRESENT and one.pane is not None and not one.pane.dead and one.shell != "interactive"
+            if one.session == PRESENT
+            and one.pane is not None
+            and not one.pane.dead
+            and one.shell != "interactive"
+            and one.name not in resting
         )
     )
     draft.change(beat_at=seen.now)
@@ -3875,7 +3895,8 @@ def spawn_due(draft: Draft) -> None:
         name = residue or ("" if seen.town is not None else free_name(name_for_issue(issue.id), taken))
         deadline_at = seen.now + draft.config.spawn_timeout
         draft.change(spawn=Spawn(issue=issue.id, at=seen.now, deadline_at=deadline_at), spawned_at=seen.now)
-        draft.act(StartSpawn(subject=issue.id, issue=issue, name=name, why=issue.title))
+        resting = list_resting(draft) if seen.town is not None else ()
+        draft.act(StartSpawn(subject=issue.id, issue=issue, name=name, resting=resting, why=issue.title))
         return
 
 
@@ -10301,8 +10322,8 @@ def list_lives(station: Station, names, agents: bool = False) -> frozenset | Non
     return frozenset(found)
 
 
-def protect(station: Station) -> str:
-    """Keep the work of everybody without a session, and send heartbeats for all the others; return why not.
+def protect(station: Station, resting=()) -> str:
+    """Keep the work of everybody who has no session or rests, and send heartbeats for all others; return why not.
 
     Asked right before a sling, however lately it was done: the sling chooses whom it resets by itself.
     """
@@ -10312,6 +10333,7 @@ def protect(station: Station) -> str:
     lives = list_lives(station, trees, agents=True)
     if lives is None:
         return "tmux does not answer, so nobody knows whose worktrees are at risk"
+    lives -= set(resting)
     for name, tree in trees.items():
         if name in lives:
             continue
@@ -10435,7 +10457,7 @@ def start_sling(station: Station, action: StartSpawn) -> Outcome:
     issue, queue, town = action.issue, station.queue, station.town
     earlier = queue.claims.read_all().get(issue.id)
     residue = earlier is not None and earlier.name == action.name != ""
-    fault = protect(station)
+    fault = protect(station, action.resting)
     if fault:
         return make_outcome(station, "spawn", action, False, fault, fault="tool")
     claim = Claim(

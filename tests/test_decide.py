@@ -608,6 +608,26 @@ def test_a_tick_in_which_nothing_happens_copies_no_table():
     assert [field for field in after.fields() if getattr(after, field) is not getattr(settled, field)] == []
 
 
+def test_a_worker_that_rests_gets_no_more_heartbeats():
+    """With them gt 1.0.1 never uses a finished worker again, and makes one more for each issue."""
+    world = World(auto_spawn=False)
+    world.town = witness.Town(path="/t", version="1.0.1", session="de-{name}", refinery="de-refinery", reuses=True)
+    world.queue("de-1", "de-2", "de-3")
+    for name, issue in (("alpha", "de-1"), ("beta", "de-2"), ("gamma", "de-3")):
+        world.add(name).record = {"issue": issue}
+    for issue in ("de-1", "de-3"):
+        world.issues[issue] = world.issues[issue].but(status="closed")
+    world.workers["gamma"].persons = 1  # somebody looks in
+    world.wait(10 * MIN)
+    beats = [one.sessions for one in of(world.done, witness.SendHeartbeats)]
+    assert {len(one) for one in beats} == {3}
+    world.wait(30 * MIN)
+    world.done.clear()
+    world.wait(10 * MIN)
+    sessions = {name: world.workers[name].pane.session for name in ("beta", "gamma")}
+    assert {one.sessions for one in of(world.done, witness.SendHeartbeats)} == {tuple(sorted(sessions.values()))}
+
+
 # ---- the books ------------------------------------------------------------------------------------------------------
 
 
