@@ -12,7 +12,7 @@ from tools.town import git
 # A busy worker shows a sign of life every 0.4 s, so `stuck_after` leaves a loaded machine some room.
 SHORT = {**CALM, "interval": 1, "stuck_after": 8, "nudge_wait": 2, "escalate_after": 11, "tool_timeout": 60}
 NEIGHBOURS = ("mayor", "deacon", "refinery")
-LIMIT_S = 240  # for anything to happen on a machine with ten other things to do
+LIMIT_S = 120  # for anything to happen on a machine with ten other things to do
 
 
 def wait_for(predicate, what: str, limit_s: float = LIMIT_S):
