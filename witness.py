@@ -2362,14 +2362,20 @@ def find_complaint(ran) -> str:
     if ran.failure:
         return ran.failure
     for raw in (ran.out, ran.err):
+        text = raw.decode("utf-8", "replace")
+        start = re.search(r"^\s*(?=\{)", text, re.MULTILINE)
         try:
-            data = _read_json(raw.decode("utf-8", "replace"))
+            data = json.JSONDecoder().raw_decode(text, start.end())[0] if start else None
         except (ValueError, RecursionError):
             continue
         if isinstance(data, dict) and isinstance(data.get("error"), str):
             return clean_line(data["error"], 300)
-    lines = [line for line in ran.err.decode("utf-8", "replace").splitlines() if line.strip()]
-    said = next((line for line in lines if line.lower().startswith(("error", "fatal", "panic"))), "")
+    # gt hands on all that bd said, its standing warnings first, in the middle of a line of its own.
+    every = [line for line in ran.err.decode("utf-8", "replace").splitlines() if line.strip()]
+    lines = [re.sub(r"(?i)\bwarning: .*", "", line) for line in every]
+    lines = [line for line in lines if line.strip(" :")] or every
+    begins = [number for number, line in enumerate(lines) if line.lower().startswith(("error", "fatal", "panic"))]
+    said = " ".join(lines[begins[0] : begins[0] + 1 + lines[begins[0]].rstrip().endswith(":")]) if begins else ""
     return clean_line(said or (lines[-1] if lines else ""), 300)
 
 
@@ -2991,9 +2997,12 @@ def watch_for_storm(draft: Draft) -> None:
 
 
 def send_due_letters(draft: Draft) -> None:
-    """Send every letter of the outbox whose time has come."""
+    """Send every letter of the outbox whose time has come; that trouble is over only after that there was some."""
+    letters = draft.memory.pending.values()
+    open_still = {(one.cause, one.name) for one in letters if one.event in ("opened", "again") and one.tries}
     for key, letter in draft.memory.pending.items():
-        if letter.next_at <= draft.seen.now:
+        waits = letter.event == "resolved" and (letter.cause, letter.name) in open_still
+        if letter.next_at <= draft.seen.now and not waits:
             draft.act(SendLetter(subject=key, letter=letter, why=f"{letter.subject} to {letter.to}"))
 
 

@@ -81,6 +81,23 @@ def test_closing_says_so_once_and_leaves_other_causes_open():
     assert draft.events[-1] == ("resolved", "alpha", "it is working")
 
 
+def test_end_of_trouble_is_told_after_its_beginning_that_could_not_be_sent():
+    """With the mail away for a minute, the mayor read RESOLVED, and half a minute later ESCALATION."""
+    draft = make_draft()
+    raise_matter(draft, "port-queue", "", "", "queue does not answer")
+    ((key, letter),) = draft.memory.pending.items()
+    draft.put("pending", key, letter.but(tries=1, next_at=T0 + 60))
+    close_matter(draft, "port-queue", "", "it answers again")
+    send_due_letters(draft)
+    assert draft.actions == []
+    draft.seen = make_seen(now=T0 + 60)
+    send_due_letters(draft)
+    assert [action.subject for action in draft.actions] == [key]
+    draft.put("pending", key, None)
+    send_due_letters(draft)
+    assert draft.actions[-1].letter.event == "resolved"
+
+
 def test_closing_what_was_never_open_says_nothing():
     draft = make_draft()
     close_matter(draft, "dead", "alpha", "it is working")

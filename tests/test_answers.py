@@ -349,3 +349,15 @@ def test_hundred_megabytes_of_mail_are_no_trouble():
     row = {"id": "hq-1", "from": "demo/a", "subject": "x", "body": "y" * 1000, "timestamp": "2026-11-22T11:43:41Z"}
     many = json.dumps([{**row, "id": f"hq-{place}"} for place in range(20000)]).encode()
     assert len(w.decode_inbox(ran(many)).mails) == 20000
+
+
+def test_what_gt_hands_on_of_bd_is_the_error_and_not_its_standing_warnings():
+    """With the database away, `status` said that a folder's mode was wrong."""
+    warning = "Warning: $TOWN/.beads has permissions 0755 (recommended: 0700). Run: chmod 700 $TOWN/.beads"
+    err = f'Error: listing messages: {warning}\n{warning}\n{{\n  "error": "Dolt server unreachable"\n}}\nUsage:\n  gt\n'
+    assert w.find_complaint(ran(err=err.encode(), status=1)) == "Dolt server unreachable"
+    err = f"Error: all sends failed: {warning}\nError: Dolt server unreachable at 127.0.0.1:3307\n"
+    said = w.find_complaint(ran(err=err.encode(), status=1))
+    assert said == "Error: all sends failed: Error: Dolt server unreachable at 127.0.0.1:3307"
+    assert w.find_complaint(ran(err=f"{warning}\n".encode(), status=1)) == warning
+    assert w.find_complaint(ran(err=b"Error: plain\nUsage: x\n", status=1)) == "Error: plain"
