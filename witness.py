@@ -4018,6 +4018,9 @@ def _follow(claim: Claim, issue: Issue, is_there: bool) -> tuple:
     """Return (step, why) for a claim of ours by what others have done to its issue, ("", "") where nothing follows."""
     if issue.status in CLOSED and claim.state == "handed-over":
         return "closed", "it was closed"
+    own = claim.actor.rpartition("@")[2]
+    if claim.state != "claimed" and any(read_sling_label(label)[0] == own for label in issue.labels):
+        return "unmark", "a sling of it is over"
     if issue.status != "open" or issue.assignee:
         return "", ""
     is_held = claim.state in ("claimed", "working", "failed")
@@ -6826,6 +6829,16 @@ def list_refs(git: Git, prefix: str, tree: Worktree | None = None) -> list:
     return [match.groups() for match in found]
 
 
+def _told_branch(git: Git, remote: str) -> str:
+    """Return the default branch that gt keeps of a rig of its own: its shared clone has no HEAD of the remote."""
+    about = read_object(git.host, os.path.join(git.rig.path, "config.json"))
+    name = about.get("default_branch") or "main"
+    if about.get("type") != "rig" or not isinstance(name, str):
+        return ""
+    ref = f"refs/remotes/{remote}/{name}"
+    return ref if git.test(None, "show-ref", "--verify", "--quiet", ref) else ""
+
+
 def default_branch(git: Git, config: Config) -> str:
     """Return the full ref of the branch that finished work ends on, "" where that is not known.
 
@@ -6838,7 +6851,8 @@ def default_branch(git: Git, config: Config) -> str:
         names.append(f"refs/heads/{config.default_branch}")
         return next((name for name in names if git.test(None, "show-ref", "--verify", "--quiet", name)), "")
     if remote:
-        return git.value(None, "symbolic-ref", "--quiet", f"refs/remotes/{remote}/HEAD")
+        head = git.value(None, "symbolic-ref", "--quiet", f"refs/remotes/{remote}/HEAD")
+        return head or _told_branch(git, remote)
     return "" if remotes else git.value(None, "symbolic-ref", "--quiet", "HEAD")
 
 
@@ -7822,9 +7836,16 @@ class TownQueue(BeadsQueue):
 
     def _list_holders(self, claim: Claim) -> tuple:
         hooks = (f"{self.rig.name}/polecats/{claim.name}", f"{self.rig.name}/{claim.name}") if claim.name else ()
-        if claim.owed == "release" and os.path.isdir(os.path.join(self.rig.polecats, claim.name)):
+        if claim.owed == "release" and self._holds(claim.name):
             hooks = ()  # its worktree is there: set open, the bead would get a second worker
         return (claim.actor, self._park(claim), *hooks)
+
+    def _holds(self, name: str) -> bool:
+        """Tell whether a worker's folder holds anything; gt takes the empty one of a retired worker away later."""
+        try:
+            return bool(os.listdir(os.path.join(self.rig.polecats, name)))
+        except OSError:
+            return False
 
     @staticmethod
     def _park(claim: Claim) -> str:
@@ -7871,27 +7892,24 @@ class TownQueue(BeadsQueue):
 
     # -- handing over --------------------------------------------------------------------------------
 
-    def hand_over(self, claim: Claim) -> str:
-        """Keep a bead whose work waits to be merged: marked, told where it is, and on nobody's hook.
+    def settle(self, claim: Claim) -> str:
+        """Tell the database what it was not told yet; see BeadsQueue.settle.
 
-        Its worker is gone, and `gt polecat nuke` would open what still hangs on its hook. In an open convoy it is held
-        under a name that gt's daemon takes for alive, or it would be given to a worker again.
+        A bead whose work waits to be merged is marked, taken off its hook, and told where the work is. Its worker is
+        gone, and `gt polecat nuke` would open what still hangs on its hook. In an open convoy it is held under a name
+        that gt's daemon takes for alive, or it would be given to a worker again.
         """
-        self.claims.change(claim.but(state="handed-over", owed="label"))
-        try:
-            issue = self.find(claim.issue)
-            if issue is not None and issue.status != "open" and issue.assignee in self._list_holders(claim):
-                if HANDED_OVER_LABEL not in issue.labels:
-                    self._tell(
-                        label_argv(claim.issue, HANDED_OVER_LABEL, True),
-                        lambda now: now is None or HANDED_OVER_LABEL in now.labels,
-                    )
-                    told = f"handed over by Witness: branch {claim.branch or '(none)'}, {claim.ref}"
-                    self.bd.run(*note_argv(claim.issue, told))  # for whoever reads it; the label is what counts
-                self._take_off(claim, issue)
-            return self.settle(claim.but(state="handed-over", owed="label"))
-        except ToolError as error:
-            return f"the queue is told as soon as it answers: {error.message}"
+        issue = self.find(claim.issue) if claim.owed == "label" else None
+        if issue is not None and issue.status != "open" and issue.assignee in self._list_holders(claim):
+            marked = HANDED_OVER_LABEL in issue.labels
+            if not marked:
+                argv = label_argv(claim.issue, HANDED_OVER_LABEL, True)
+                self._tell(argv, lambda now: now is None or HANDED_OVER_LABEL in now.labels)
+            self._take_off(claim, issue)
+            if not marked:  # for whoever reads it; the label is what counts
+                told = f"handed over by Witness: branch {claim.branch or '(none)'}, {claim.ref}"
+                self.bd.run(*note_argv(claim.issue, told))
+        return super().settle(claim)
 
     def _take_off(self, claim: Claim, issue: Issue) -> None:
         """Take a bead off the hook of a worker that is gone."""
@@ -10585,7 +10603,10 @@ def put_records_right(station: Station, retirement: Retirement) -> None:
     if not station.town.can("native") or not os.path.isdir(folder):
         return
     try:
-        why = _why_not_nuked(station, name, folder)
+        claim = station.queue.claims.read_all().get(retirement.issue)
+        # The bead may hang on its hook yet, and gt would open it.
+        untold = claim is not None and claim.name == name and claim.owed
+        why = f"{claim.issue} was not told yet what became of it" if untold else _why_not_nuked(station, name, folder)
         if not why:
             before = dict(list_refs(git, "refs/heads/"))
             answer = decode_gt(station.town.gt.run(*nuke_argv(station.rig.name, name), timeout_s=SESSION_START_S))
@@ -10594,8 +10615,7 @@ def put_records_right(station: Station, retirement: Retirement) -> None:
                 git.change(None, "update-ref", ref, before[ref], NO_REF)
                 store.tell("kept", name, f"{ref}: gt deleted it, it is back")
             why = "" if answer.kind == DONE else answer.reason
-        claim = station.queue.claims.read_all().get(retirement.issue)
-        if claim is not None and claim.state == "handed-over" and claim.name == name:
+        if claim is not None and claim.state == "handed-over" and claim.name == name and not untold:
             issue = station.queue.find(claim.issue)
             if issue is not None and issue.status == "open":
                 left = station.queue.take_back(claim)
@@ -10680,6 +10700,9 @@ def perform_settle(station: Station, action: SettleClaim) -> Outcome:
         station.store.tell("claimed", action.subject, f"{action.why}; {left}" if left else action.why)
     elif action.step == "closed":
         queue.claims.change(claim.but(state="closed"))  # so that a later reopening frees it
+    elif action.step == "unmark":
+        if station.town is not None:  # another backend leaves the label to its age
+            queue.unmark(claim.issue)
     else:
         queue.claims.change(claim.but(state="released"))
         station.store.tell("released", action.subject, action.why)

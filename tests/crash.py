@@ -198,10 +198,8 @@ class Cycle:
         self.folder, self.path, self.server = folder, folder / "demo", None
         self.socket = f"crash{random.SystemRandom().randrange(16**10):010x}"
         self.objects, self.files, self.offset_s, self.mails = set(), set(), 0.0, 0
-        self.broken, self.goes_on = (
-            False,
-            True,
-        )  # what is played next is a daemon that has run all the time, and not a restarted one
+        self.broken = False
+        self.goes_on = True  # what is played next is a daemon that has run all the time, and not a restarted one
         self.seal(folder)
         self.found(backend)
 

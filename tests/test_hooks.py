@@ -156,14 +156,14 @@ def hand_over(server, queue, convoyed=(), **fields):
     return ours, left, changes
 
 
-def test_hand_over_labels_tells_and_takes_the_bead_off_the_hook_in_this_order(server, queue):
+def test_hand_over_labels_takes_the_bead_off_the_hook_and_tells_in_this_order(server, queue):
     server.add("de-1", "One", status="hooked", assignee="demo/polecats/rust")
     ours, left, changes = hand_over(server, queue)
     assert left == ""
-    assert [argv[0] for argv in changes] == ["update", "comments", "update"]
+    assert [argv[0] for argv in changes] == ["update", "update", "comments"]
     assert changes[0][:4] == ["update", "de-1", "--add-label", w.HANDED_OVER_LABEL]
     told = f"handed over by Witness: branch {BRANCH}, refs/witness/retired/rust/1"
-    assert changes[1] == ["comments", "add", "de-1", told]
+    assert changes[2] == ["comments", "add", "de-1", told]
     assert server.state("de-1") == ("in_progress", ACTOR)
     done = ours.claims.read_all()["de-1"]
     assert (done.state, done.owed, done.ref) == ("handed-over", "", "refs/witness/retired/rust/1")

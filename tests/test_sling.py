@@ -411,3 +411,54 @@ def test_agent_of_a_dead_worker_is_started_again_by_gt(town, station):
     again = w.perform(at.station, w.Restart(subject=at.gone, issue="de-2"))
     assert (again.ok, again.detail) == (False, "something runs in its pane again")
     assert len(made.calls("session start")) == 1
+
+
+@pytest.mark.parametrize("pair", ["1.0.1", "0.5.0", "0.2.6", "seed"])
+def test_bead_of_a_worker_retired_without_a_commit_is_free_again(town, station, pair):
+    made = town(pair)
+    made.add("de-1", "One")
+    ours = station(made)
+    rounds(ours)
+    (name,) = made.polecats()
+    made.put_mail("demo/witness", f"LIFECYCLE: polecat-{name} requesting shutdown", "Action: shutdown", f"demo/{name}")
+    rounds(ours, duties=frozenset({"health", "shutdown"}))
+    assert made.polecats() == []
+    assert made.state("de-1") == ("open", "")
+    claim = ours.queue.claims.read_all()["de-1"]
+    assert (claim.state, claim.owed) == ("released", "")
+
+
+@pytest.mark.parametrize("verb", ["comments", "update"])
+def test_bd_that_hangs_while_a_bead_is_handed_over_gives_it_to_nobody_else(town, station, verb):
+    made = town()
+    made.add("de-1", "One")
+    ours = station(made, tool_timeout=1)
+    rounds(ours)
+    (name,) = made.polecats()
+    (made.tree(name) / "work").write_text("done\n")
+    made.git("add", "work", name=name)
+    made.git("commit", "--quiet", "--message", "work", name=name)
+    made.server.spoil({"verb": verb, "do": "hang"})
+    made.put_mail("demo/witness", f"LIFECYCLE: polecat-{name} requesting shutdown", "Action: shutdown", f"demo/{name}")
+    rounds(ours)
+    made.server.spoil()
+    wait_for(lambda: rounds(ours) is not None and not ours.queue.claims.read_all()["de-1"].owed, 30, "the hand-over")
+    rounds(ours)
+    assert made.polecats() == []
+    assert made.state("de-1") == ("in_progress", ours.actor)
+    assert made.issue("de-1")["labels"] == [w.HANDED_OVER_LABEL]
+    assert ours.queue.claims.read_all()["de-1"].state == "handed-over"
+
+
+def test_label_of_a_sling_that_bd_would_not_take_off_goes_later(town, station):
+    made = town()
+    made.add("de-1", "One")
+    ours = station(made)
+    made.server.spoil({"verb": "update", "at": 3, "do": "fail"})  # the claim, the label on; then the label off
+    rounds(ours)
+    (spoilt,) = [call["argv"] for call in made.server.calls("update") if call["spoilt"]]
+    assert "--remove-label" in spoilt
+    again = station(made)
+    rounds(again)
+    assert made.issue("de-1")["labels"] == []
+    assert again.queue.claims.read_all()["de-1"].state == "working"
