@@ -32,10 +32,10 @@ def main() -> None:
             if not line:
                 return
             note(line.rstrip("\n"))
-            if line.startswith("!"):
-                command = line[1:].strip("\x1b\n ")
+            command = line.strip("\x1b\n ")  # a nudge of gt before it may have left an escape
+            if command.startswith("!"):
                 done = subprocess.run(
-                    ["sh", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+                    ["sh", "-c", command[1:]], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
                 )
                 note(f"ended {done.returncode}: {done.stdout}{done.stderr}")
 
