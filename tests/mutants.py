@@ -137,7 +137,7 @@ MUTANTS = (
     ),
     (
         "the rescue of submodules",
-        "    keep_submodules(tools, retirement, tree)\n",
+        "    keep_submodules(tools, retirement, tree, folder)\n",
         "",
         ("test_rescue.py", "test_contents.py"),
     ),
@@ -293,7 +293,7 @@ MUTANTS = (
     # ---- one queue, many hosts
     (
         "a claim is read back",
-        '        if self._is_ours(issue, claim.actor):\n            return "", "", False\n',
+        '        if self._is_ours(issue, claim):\n            return "", "", False\n',
         '        if True:\n            return "", "", False\n',
         ("test_beads.py",),
     ),
@@ -323,15 +323,15 @@ MUTANTS = (
     ),
     (
         "what others did to an issue stands",
-        '        elif issue.assignee == claim.actor and issue.status != "open":\n',
+        '        elif issue.assignee in self._list_holders(claim) and issue.status != "open":\n',
         "        elif issue is not None:\n",
         ("test_beads.py",),
     ),
     (
         "the work of an orphan is looked for",
-        '    if work:\n        return _outcome(station, "release"',
-        '    if False:\n        return _outcome(station, "release"',
-        ("test_perform.py",),
+        '    if work:\n        return make_outcome(station, "release"',
+        '    if False:\n        return make_outcome(station, "release"',
+        ("test_upkeep.py",),
     ),
     (
         "an orphan is seen twice",
@@ -374,6 +374,145 @@ MUTANTS = (
         'one.but(status=NOT_READY) if one.status == "open" else one for one in shown',
         "one for one in shown",
         ("test_beads.py",),
+    ),
+    # ---- in a Gas Town
+    (
+        "what a sling could reset is kept before the claim",
+        "    fault = protect(station)\n    if fault:\n",
+        "    fault = ''\n    if fault:\n",
+        ("test_sling.py",),
+    ),
+    (
+        "work is kept once in each state",
+        '    if kept and mark in tools.git.line(None, "log", "-1", "--format=%B", max(kept)[0]):\n        return ""\n',
+        "",
+        ("test_sling.py",),
+    ),
+    (
+        "heartbeats before a sling",
+        '    told = perform_heartbeats(station, SendHeartbeats(subject="workers", sessions=sessions))\n',
+        '    told = perform_heartbeats(station, SendHeartbeats(subject="workers", sessions=()))\n',
+        ("test_sling.py",),
+    ),
+    (
+        "no spawn while work at risk is not kept",
+        '(f"the work of {unkept[0]} is not kept yet" if unkept else "")',
+        '""',
+        ("test_spawn.py",),
+    ),
+    (
+        "an idle worker's worktree is at risk, too",
+        'left = verdict is not None and verdict.state in ("idle", "dead")',
+        'left = verdict is not None and verdict.state == "dead"',
+        ("test_patrol.py",),
+    ),
+    (
+        "a heartbeat is of a live agent",
+        'and not one.pane.dead and one.shell != "interactive"',
+        "",
+        ("test_patrol.py",),
+    ),
+    (
+        "a neighbour is looked at twice",
+        "    elif trouble and draft.seen.now > track.since_at:",
+        "    elif trouble:",
+        ("test_patrol.py",),
+    ),
+    (
+        "what another has taken is not slung",
+        "    if slung.taken:  # by a sling",
+        "    if False:  # by a sling",
+        ("test_slung.py",),
+    ),
+    (
+        "one who is hooked is started and not slung",
+        "        return () if slung.hook in slung.lives else start_argv(rig, slung.hook)\n",
+        "        return () if slung.hook in slung.lives else sling_argv(dialect, rig, issue, slung.hook, words)\n",
+        ("test_slung.py",),
+    ),
+    (
+        "the label of a sling lasts as long as a sling",
+        "and seen.now < at + 2 * config.spawn_timeout:",
+        "and seen.now < at:",
+        ("test_spawn.py",),
+    ),
+    (
+        "a sling of ours is our own word",
+        "    if draft.memory.spawn is not None or issue is None:\n        return\n    claim = (seen.claims or {})",
+        "    if issue is None:\n        return\n    claim = (seen.claims or {})",
+        ("test_requests.py",),
+    ),
+    (
+        "a mail that was dealt with is only archived again",
+        '            _acknowledge(draft, mail.id, "dealt with before")\n            continue\n',
+        '            _acknowledge(draft, mail.id, "dealt with before")\n',
+        ("test_requests.py",),
+    ),
+    (
+        "only the sling itself says that a bead is another's",
+        "re.findall(BODY_BEAD, mail.body) if mail.sender == SLINGER else ()",
+        "re.findall(BODY_BEAD, mail.body)",
+        ("test_letters.py",),
+    ),
+    (
+        "a letter that may have been sent is looked for",
+        "        if again and self._find_copy(program, to, mark):\n            return\n",
+        "",
+        ("test_post.py",),
+    ),
+    (
+        "an address is no option",
+        '        if not re.match(r"\\w", to):  # it would be taken for an option\n',
+        "        if False:\n",
+        ("test_post.py",),
+    ),
+    (
+        "an inbox that cannot be read is unknown",
+        '            if inbox.kind != "mails":\n',
+        "            if False:\n",
+        ("test_post.py",),
+    ),
+    (
+        "a bead is taken off the hook of one who is gone",
+        "                self._take_off(claim, issue)\n",
+        "",
+        ("test_hooks.py",),
+    ),
+    (
+        "in an open convoy a bead is held under a name that is no session's",
+        "self._park(claim) if claim.issue in self.town.list_convoyed() else claim.actor",
+        "claim.actor",
+        ("test_hooks.py",),
+    ),
+    (
+        "nuke is not called while a folder holds files",
+        '        if files:\n            return f"{folder} holds files"\n',
+        '        if False:\n            return f"{folder} holds files"\n',
+        ("test_sling.py",),
+    ),
+    (
+        "a branch that gt deleted comes back",
+        '                git.change(None, "update-ref", ref, before[ref], NO_REF)\n                store.tell(',
+        "                store.tell(",
+        ("test_sling.py",),
+    ),
+    (
+        "convoys that cannot be read keep every spawn back",
+        "            left=self._why_left() or unknown,",
+        "            left=self._why_left(),",
+        ("test_town.py",),
+    ),
+    (
+        "gt is told who we are",
+        '            "GT_ROLE": self.address,\n',
+        "",
+        ("test_town.py",),
+    ),
+    (
+        "only gt's own text is gt's own file",
+        "    return text.encode() in content\n",
+        "    return True\n",
+        ("test_inspect.py",),
     ),
 )
 

@@ -134,6 +134,15 @@ def test_idle_worker_with_a_session_is_at_risk_and_a_busy_one_is_not():
     assert [one.subject for one in days.of(w.KeepWork)] == ["alpha"]
 
 
+def test_worker_whose_agent_has_left_a_shell_is_at_risk():
+    days, worktree = Days(), tree(record={"issue": "de-1"})
+    days.tick(sighting(worktree=worktree))
+    assert days.of(w.KeepWork) == []
+    for _ in range(2):
+        days.tick(sighting(worktree=worktree, shell="interactive", pane_fields={"command": "bash"}), after=10)
+    assert [one.subject for one in days.of(w.KeepWork)] == ["alpha"]
+
+
 @pytest.mark.parametrize(
     "safe",
     [
@@ -314,7 +323,11 @@ def test_law_only_who_may_lose_work_is_kept_and_only_who_lives_gets_a_heartbeat(
     kept = {one.subject for one in decision.actions if isinstance(one, w.KeepWork)}
     beaten = {name for one in decision.actions if isinstance(one, w.SendHeartbeats) for name in one.sessions}
     live = {f"gt-demo-{name}" for name, session, _, shell, _ in rows if session == w.PRESENT and shell != "interactive"}
-    working = {name for name, session, lives, _, has_task in rows if has_task and (session == w.PRESENT or lives)}
+    working = {
+        name
+        for name, session, lives, shell, has_task in rows
+        if has_task and (shell != "interactive" if session == w.PRESENT else lives)
+    }
     lost = {name for name, session, lives, _, _ in rows if session == w.ABSENT and not lives}
     assert beaten == live
     assert kept.isdisjoint(working)

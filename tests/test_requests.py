@@ -416,6 +416,12 @@ def test_mail_that_cannot_be_archived_is_dealt_with_once(subject):
     assert draft.memory.handled == ("hq-2",)  # what is not in the inbox any more is forgotten
 
 
+def test_request_that_was_dealt_with_is_not_taken_anew_by_who_has_the_name_now():
+    memory = Memory(handled=("hq-1",))
+    assert became(weigh(ASK, "demo/alpha", "Polecat: alpha\n", memory)) == NOTED
+    assert became(weigh(ASK, "demo/alpha", "Polecat: alpha\n")) == ASKED
+
+
 def test_what_was_dealt_with_is_not_forgotten_while_the_inbox_cannot_be_read():
     memory = weigh("HELP", "demo/alpha", "").memory
     blind = {"mailbox": Port(state=UNKNOWN, reason="no answer")}
