@@ -1001,7 +1001,7 @@ def run_all(do, cases, workers: int) -> tuple:
                 elif not hit:
                     missed.append(case)
                     print(f"MISSED {' '.join(map(str, case))}", flush=True)
-                if number % 100 == 0:
+                if number % 25 == 0:
                     print(f"{number} of {len(cases)} cases after {time.monotonic() - began:.0f} s", flush=True)
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)

@@ -79,6 +79,7 @@ def make_cases() -> tuple:
 
 
 CASES = make_cases()
+TELLS = bool(os.environ.get("SLINGS_TELL"))  # of a case with harm also every event, and every call of gt
 
 
 class Real(crash.Quick):
@@ -261,6 +262,12 @@ class SlingCycle(crash.TownCycle):
             kit.wait_for(self.is_over, 30, "the end of all slings")
             self.offset_s += 600
             self.wait(self.start())
+        begun = self.folder / "begun"
+        if (
+            not begun.exists() or "de-1" not in begun.read_text()
+        ):  # cut before anybody told its agent: then Witness reminds it
+            self.offset_s += 3600
+            self.wait(self.start())
         if case.meanwhile == "gt slings, too":
             self.forgive_gt()
 
@@ -279,22 +286,32 @@ class SlingCycle(crash.TownCycle):
         for line in text.splitlines():
             name, bead = line.split()
             begun.update([name] if bead == "de-1" else ())
-        if len(begun) != 1:
+        # What was given back in time another host may take; then it alone has a worker for it.
+        elsewhere = self.second is not None and not self.fate
+        if len(begun) != (0 if elsewhere else 1):
             harm.append(f"de-1 was begun by {sorted(begun)}")
         name = self.worker("de-1")
-        if set(self.town.polecats()) != {name, *self.others}:
+        if set(self.town.polecats()) != {*([] if elsewhere else [name]), *self.others}:
             harm.append(f"polecats are {self.town.polecats()}, and {name} works")
         roles = {self.town.session(role) for role in ("witness", "refinery", "mayor", "deacon")}
         sessions = set(self.tmux("list-sessions", "-F", "#{session_name}").split()) - roles - {"theirs", "de-crew-max"}
-        if sessions != {self.town.session(one) for one in (name, *self.sleeping)}:
+        if sessions != {self.town.session(one) for one in (*([] if elsewhere else [name]), *self.sleeping)}:
             harm.append(f"sessions are {sessions}, and {name} works")
         for one, pid in self.sleeping.items():
             panes = {pane["session"]: int(pane["pid"]) for pane in self.town.tmux.panes()}
             if panes.get(self.town.session(one)) != pid:
                 harm.append(f"{one}, who slept, was ended")
-        if self.second:
-            harm += self.second.find_harm()
+        if self.second and not elsewhere and self.second.town.polecats():
+            harm.append(f"another host made {self.second.town.polecats()} for it, too")
+        if elsewhere and (len(self.second.town.polecats()) != 1 or self.town.state("de-1")[0] != "hooked"):
+            harm.append(f"another host made {self.second.town.polecats()} for it: {self.town.state('de-1')}")
         return harm
+
+    def find_harm(self) -> list:
+        """Return in words everything that is not as it must be."""
+        if self.second and self.claim_of("de-1").get("state") == "released":
+            self.fate = {}
+        return super().find_harm()
 
     def end(self) -> None:
         if self.second:
@@ -331,11 +348,6 @@ class Second:
                 os._exit(0)
         first.wait(pid)
 
-    def find_harm(self) -> list:
-        """Return what it has made: it has come too late for all of it."""
-        made = self.town.polecats()
-        return [f"another host made {made} for it, too"] if made else []
-
     def end(self) -> None:
         """End what it has started."""
         self.town.end()
@@ -350,7 +362,7 @@ def run_case(case: Case) -> tuple:
         cycle = SlingCycle(folder, case.pair)
         cycle.play_case(case)
         hit, harm = (folder / "hit").exists(), cycle.find_harm()
-        if harm and os.environ.get("SLINGS_TELL"):
+        if harm and TELLS:
             tail = (cycle.path / ".gastown" / "witness-events.jsonl").read_text()
             calls = [(call["argv"], call["phases"], call["status"], call["spoilt"]) for call in cycle.town.calls()]
             harm += [tail, *map(str, calls)]
