@@ -2346,7 +2346,7 @@ def _read_json(text: str):
     Raises:
         ValueError: there is none, or not a whole one.
     """
-    start = re.search(r"^\s*(?=[\[{]|null\s*$)", text, re.MULTILINE)
+    start = re.search(r"^[ \t]*(?=[\[{]|null\s*$)", text, re.MULTILINE)
     if start is None:
         raise ValueError("it printed no JSON")
     data = json.loads(text[start.end() :])
@@ -2363,7 +2363,7 @@ def find_complaint(ran) -> str:
         return ran.failure
     for raw in (ran.out, ran.err):
         text = raw.decode("utf-8", "replace")
-        start = re.search(r"^\s*(?=\{)", text, re.MULTILINE)
+        start = re.search(r"^[ \t]*(?=\{)", text, re.MULTILINE)
         try:
             data = json.JSONDecoder().raw_decode(text, start.end())[0] if start else None
         except (ValueError, RecursionError):
@@ -2439,7 +2439,7 @@ def decode_children(ran) -> tuple | None:
 
 def decode_version(ran) -> tuple | None:
     """Return the version that `bd version` or `gt version` prints as numbers; None where it prints none."""
-    said = r"(?m)^(?:(?:bd|gt) version |Version: +|\s*\"version\": \")(\d{1,5})\.(\d{1,5})\.(\d{1,5})\b"
+    said = r"(?m)^(?:(?:bd|gt) version |Version: +|[ \t]*\"version\": \")(\d{1,5})\.(\d{1,5})\.(\d{1,5})\b"
     match = re.search(said, ran.text()) if ran.ok else None
     return tuple(int(part) for part in match.groups()) if match else None
 
@@ -2456,7 +2456,7 @@ SAYS_GONE = r"bead '[^']+' not found|polecat '[^']+' not found|session \"[^\"]+\
 SAYS_WILL_NOT = r"already hooked to|already in_progress|have active work|no available polecats|unknown recipient"
 SAYS_NO_FORMULA = r"parsing formula: read (\S+): open"
 # Of each mail, by name; one that is closed or gone is as good as archived.
-SAYS_NOT_ARCHIVED = r"(?m)^\s*Error: ([\w.-]+): (.*)$"
+SAYS_NOT_ARCHIVED = r"(?m)^[ \t]*Error: ([\w.-]+): (.*)$"
 SAYS_ARCHIVED_BEFORE = r"message not found|no issue found matching|already acknowledged|: not found$"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -361,3 +362,13 @@ def test_what_gt_hands_on_of_bd_is_the_error_and_not_its_standing_warnings():
     assert said == "Error: all sends failed: Error: Dolt server unreachable at 127.0.0.1:3307"
     assert w.find_complaint(ran(err=f"{warning}\n".encode(), status=1)) == warning
     assert w.find_complaint(ran(err=b"Error: plain\nUsage: x\n", status=1)) == "Error: plain"
+
+
+def test_garbage_of_empty_lines_is_read_in_no_time():
+    """Each line start once looked at all that followed: a tool that prints 1 GB of them stopped the daemon for good."""
+    ran = w.Ran(argv=(), status=0, out=b"\n" * 200_000, err=b"", failure="")
+    began = time.monotonic()
+    assert w.decode_answer(ran).kind == w.UNKNOWN
+    assert w.decode_version(ran) is None
+    assert w.decode_archive(ran.but(status=1), ["hq-1"]) == ()
+    assert time.monotonic() - began < 10
