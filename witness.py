@@ -7365,7 +7365,7 @@ class Gastown:
 
     def __init__(self, host: Host, rig: Rig, config: Config) -> None:
         self.host, self.rig = host, rig
-        self.path = find_town(rig.path)
+        self.path = find_town(rig.path) or os.path.dirname(rig.path)  # where it was, mostly; see `look`
         self.address = f"{rig.name}/witness"
         # Who we are is said outright: found out by gt itself, it was another's inbox.
         environ = {
@@ -7378,6 +7378,7 @@ class Gastown:
         self.gt = Program(host, "gt", rig.path, config.tool_timeout, environ, GT_KEPT_PREFIXES)
         self.bd = Bd(host, self.path, config.tool_timeout)  # the town's own database: convoys, mail
         self._convoys, self._looks = {}, 0
+        self._prefix = ""  # as it was when it could be read last
 
     def can(self, word: str) -> bool:
         """Tell whether the gt in use can, or does, something of GT_WORDS."""
@@ -7388,12 +7389,20 @@ class Gastown:
         return read_object(self.host, os.path.join(self.path, "settings", "config.json"))
 
     def read_prefix(self) -> str:
-        """Return what the ids of the rig's beads, and its sessions, begin with."""
+        """Return what the ids of the rig's beads, and its sessions, begin with; "" where that was never known.
+
+        Under another prefix no session is found, and every worker would seem dead: a file that cannot be read says
+        nothing, and what it said before holds.
+        """
         rigs = read_object(self.host, os.path.join(self.path, "mayor", "rigs.json")).get("rigs")
-        entry = rigs.get(self.rig.name) if isinstance(rigs, dict) else None
+        if not isinstance(rigs, dict):
+            return self._prefix
+        entry = rigs.get(self.rig.name)
         beads = entry.get("beads") if isinstance(entry, dict) else None
         prefix = beads.get("prefix") if isinstance(beads, dict) else None
-        return prefix if isinstance(prefix, str) and re.fullmatch(r"[A-Za-z0-9][\w-]{0,63}", prefix) else "gt"
+        is_name = isinstance(prefix, str) and re.fullmatch(r"[A-Za-z0-9][\w-]{0,63}", prefix)
+        self._prefix = prefix if is_name else "gt"
+        return self._prefix
 
     def session_of(self, who: str) -> str:
         """Return the session of one who is no worker: witness, refinery."""
@@ -7459,6 +7468,12 @@ class Gastown:
         trouble = self.gt.meet()
         if self.gt.dialect is None:
             return None, Port(state=UNKNOWN, reason=trouble)
+        home = os.path.join(self.path, "mayor")
+        if not os.path.isfile(os.path.join(home, "town.json")):
+            return None, Port(state=UNKNOWN, reason=f"the town is away: no town.json is in {home}")
+        if self.can("prefixed") and not self.read_prefix():
+            why = f"rigs.json in {home} cannot be read; it says what sessions are called"
+            return None, Port(state=UNKNOWN, reason=why)
         unknown = self._look_at_convoys()
         town = Town(
             path=self.path,
@@ -10035,7 +10050,7 @@ class Station:
     def _find_backend(self) -> tuple:
         """Return (backend, why): the one that this rig had, where its database is away."""
         found = find_backend(self.host, self.rig, self.config)
-        if self.config.backend != "auto" or found[0] != "local":
+        if self.config.backend != "auto" or found[0] == "gastown":
             return found
         try:
             had = json.loads(self.host.read(self.store.path(MEMORY_FILE), MEMORY_LIMIT_BYTES) or b"{}")
@@ -10044,7 +10059,9 @@ class Station:
         except (ValueError, RecursionError):  # it is moved aside, and made anew
             return found
         had = had.get("backend") if isinstance(had, dict) else ""
-        return (had, "remembered; its database is away") if had in ("beads", "gastown") else found
+        if had == "gastown":  # its rig has a database of its own, which says nothing of the town
+            return had, "remembered; its town is away"
+        return (had, "remembered; its database is away") if had == "beads" and found[0] == "local" else found
 
     def remember(self, memory: Memory) -> None:
         """Save a memory, and keep it as the present one."""

@@ -257,3 +257,35 @@ def test_nothing_that_harms_is_called(town, gastown):
     verbs = {" ".join(call["argv"][:2]) for call in made.calls()}
     assert verbs == {"version", "refinery ready", "mayor status", "deacon status"}
     assert kit.leftovers(made.folder) == []
+
+
+# ---- looks that fail ------------------------------------------------------------------------------------------------
+
+
+def test_prefix_that_cannot_be_read_makes_nobody_dead(town, gastown):
+    made = town("1.0.1")
+    known, new = gastown(made), gastown(made)
+    assert known.look()[0].session == "de-{name}"
+    path = made.path / "mayor/rigs.json"
+    path.write_text(path.read_text()[:20])
+    assert known.look()[0].session == "de-{name}"
+    sight, port = new.look()
+    assert (sight, port.state) == (None, w.UNKNOWN)
+    assert "rigs.json" in port.reason
+
+
+@pytest.mark.parametrize("settings", [{}, {"backend": "gastown"}])
+def test_town_that_is_away_is_unknown_and_no_other_backend(town, monkeypatch, settings):
+    made = town("1.0.1")
+    monkeypatch.setenv("PATH", made.bin.path())
+    rig = w.find_rig(w.Host(), str(made.rig), {}, "/", "witness")
+    config = w.make_config(settings, "test", {})
+    w.check_ground(w.Host(), rig, config)
+    station = w.Station(w.Host(), rig, config)
+    station.remember(w.Memory().but(backend=station.queue.backend))
+    (made.path / "mayor/town.json").rename(made.path / "mayor/elsewhere")
+    station = w.Station(w.Host(), rig, config)
+    assert station.queue.backend == "gastown"
+    seen = w.observe(station, station.store.load())
+    assert (seen.town, seen.ports["tmux"].state) == (None, w.UNKNOWN)
+    assert "town is away" in seen.ports["spawner"].reason
