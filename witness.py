@@ -10314,7 +10314,7 @@ def keep_work(tools: Tools, tree: Worktree) -> str:
         ToolError: it could not be kept.
     """
     mark, now = _fingerprint(tools, tree), tools.host.now()
-    kept = list_refs(tools.git, f"{KEPT_REFS}{tree.name}/")
+    kept = [one for one in list_refs(tools.git, f"{KEPT_REFS}{tree.name}/") if one[0].count("/") == 4]  # no submodules'
     if kept and mark in tools.git.line(None, "log", "-1", "--format=%B", max(kept)[0]):
         return ""
     record = Retirement(name=tree.name, id=f"{tree.name}/{time_id(now)}", at=now, branch=tree.branch, path=tree.path)
@@ -10366,6 +10366,26 @@ def list_lives(station: Station, names, agents: bool = False) -> frozenset | Non
     return frozenset(found)
 
 
+def raise_error(error: OSError) -> None:
+    """Raise what `os.walk` would pass over: a folder that cannot be read is not empty."""
+    raise error
+
+
+def find_doomed(rig: Rig) -> str:
+    """Return a folder that the next sling deletes although something is in it, "" if there is none.
+
+    To gt, which looks for NAME/RIG/.git, also a clone or a worktree at NAME itself is what a dead sling has left.
+    """
+    with os.scandir(rig.polecats) as entries:
+        names = sorted(one.name for one in entries if one.is_dir(follow_symlinks=False) and one.name[:1] != ".")
+    for name in names:
+        folder = os.path.join(rig.polecats, name)
+        is_its_own = os.path.lexists(os.path.join(folder, rig.name, ".git"))
+        if not is_its_own and any(files for _, _, files in os.walk(folder, onerror=raise_error)):
+            return folder
+    return ""
+
+
 def protect(station: Station, resting=()) -> str:
     """Keep the work of everybody who has no session or rests, and send heartbeats for all others; return why not.
 
@@ -10378,6 +10398,9 @@ def protect(station: Station, resting=()) -> str:
     if lives is None:
         return "tmux does not answer, so nobody knows whose worktrees are at risk"
     lives -= set(resting)
+    doomed = find_doomed(station.rig)
+    if doomed:
+        return f"{doomed} holds files, and gt deletes each folder there that is no worktree of its own; move it away"
     for name, tree in trees.items():
         if name in lives:
             continue

@@ -97,3 +97,22 @@ def test_sleeping_worker_outlives_a_sling_only_by_our_heartbeat(town, station, m
     ours.remember(ours.store.load().but(beat_at=ours.host.now()))  # only those of the sling itself
     rounds(ours, until=lambda seen, decision: made.state("de-2")[0] == "hooked")
     assert (made.session(name) in made.sessions()) == sent
+
+
+@pytest.mark.parametrize("kind", ["files", "flat", "empty"])
+def test_nothing_is_slung_beside_a_folder_that_gt_would_delete(town, station, kind):  # noqa: F811
+    made = town("1.0.1")
+    made.add("de-1", "One")
+    ours = station(made)
+    old = made.rig / "polecats" / "old"
+    if kind == "flat":  # as gt itself made them once
+        made.git("worktree", "add", "--quiet", "-b", "polecat/old", str(old), "main")
+    else:
+        old.mkdir()
+    if kind == "files":
+        (old / "notes").write_text("mine\n")
+    done = rounds(ours)
+    assert bool(made.calls("sling")) == (kind == "empty")
+    if kind != "empty":
+        assert next(one.detail for one in done if one.kind == "spawn").startswith(f"{old} holds files")
+        assert list(old.iterdir())
