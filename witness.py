@@ -7851,16 +7851,11 @@ class TownQueue(BeadsQueue):
 
     def _list_holders(self, claim: Claim) -> tuple:
         hooks = (f"{self.rig.name}/polecats/{claim.name}", f"{self.rig.name}/{claim.name}") if claim.name else ()
-        if claim.owed == "release" and self._holds(claim.name):
+        folder = os.path.join(self.rig.polecats, claim.name)
+        places = (os.path.join(folder, ".git"), os.path.join(folder, self.rig.name, ".git"))
+        if claim.owed == "release" and any(os.path.lexists(place) for place in places):
             hooks = ()  # its worktree is there: set open, the bead would get a second worker
         return (claim.actor, self._park(claim), *hooks)
-
-    def _holds(self, name: str) -> bool:
-        """Tell whether a worker's folder holds anything; gt takes the empty one of a retired worker away later."""
-        try:
-            return bool(os.listdir(os.path.join(self.rig.polecats, name)))
-        except OSError:
-            return False
 
     @staticmethod
     def _park(claim: Claim) -> str:
@@ -10605,8 +10600,10 @@ def perform_session(station: Station, action: StartSession) -> Outcome:
 
 def take_over(station: Station, retirement: Retirement) -> Claim | None:
     """Return a claim for the bead of a retired worker that somebody else has slung, None where it has none."""
-    issue = station.queue.find(retirement.issue)
+    issue = station.queue.find(retirement.issue) if is_issue_id(retirement.issue) else None
     if issue is None or station.queue.find_hook(issue) != retirement.name:
+        return None
+    if retirement.name in list_trees(station):  # the name has a new worker, who may be on the same bead
         return None
     return Claim(
         issue=retirement.issue,
@@ -10620,16 +10617,20 @@ def take_over(station: Station, retirement: Retirement) -> Claim | None:
     )
 
 
-def _why_not_nuked(station: Station, name: str, folder: str) -> str:
-    """Return why gt may not be told to forget a worker; it destroys whatever it finds."""
-    for _, _, files in os.walk(folder):
-        if files:
-            return f"{folder} holds files"
+def _why_not_nuked(station: Station, retirement: Retirement, folder: str) -> str:
+    """Return why gt may not be told to forget a worker; it destroys what it finds, and opens what is on its hook."""
+    name = retirement.name
+    if station.tools.git.test(None, "show-ref", "--verify", "--quiet", f"refs/heads/polecat/{name}"):
+        return f"it would delete the branch polecat/{name}"
+    issue = station.queue.find(retirement.issue) if is_issue_id(retirement.issue) else None
+    if issue is not None and station.queue.find_hook(issue) == name:
+        return f"it would open {issue.id}, which hangs on its hook still"
     lives = list_lives(station, (name,))
     if lives is None or lives:
         return "a session of that name is there" if lives else "tmux does not answer"
-    if station.tools.git.test(None, "show-ref", "--verify", "--quiet", f"refs/heads/polecat/{name}"):
-        return f"it would delete the branch polecat/{name}"
+    for _, _, files in os.walk(folder, onerror=raise_error):
+        if files:
+            return f"{folder} holds files"
     return ""
 
 
@@ -10646,7 +10647,8 @@ def put_records_right(station: Station, retirement: Retirement) -> None:
         claim = station.queue.claims.read_all().get(retirement.issue)
         # The bead may hang on its hook yet, and gt would open it.
         untold = claim is not None and claim.name == name and claim.owed
-        why = f"{claim.issue} was not told yet what became of it" if untold else _why_not_nuked(station, name, folder)
+        why = f"the queue was not told yet what became of {claim.issue}" if untold else ""
+        why = why or _why_not_nuked(station, retirement, folder)
         if not why:
             before = dict(list_refs(git, "refs/heads/"))
             answer = decode_gt(station.town.gt.run(*nuke_argv(station.rig.name, name), timeout_s=SESSION_START_S))
@@ -10679,8 +10681,12 @@ def hand_over_issue(station: Station, retirement: Retirement, outcome: Outcome) 
     """Hand an issue over: closed where its work is on the default branch, set free where there was none."""
     queue = station.queue
     claim = queue.claims.read_all().get(retirement.issue)
-    if claim is None and station.town is not None:  # of a worker that somebody else has slung
-        claim = take_over(station, retirement)
+    if station.town is not None and not (
+        claim is not None
+        and (claim.actor, claim.name) == (station.actor, retirement.name)
+        and claim.state not in ("released", "closed")
+    ):  # somebody else has slung it, and what a claim of ours says was before that
+        claim = take_over(station, retirement) or claim
     if claim is None or claim.actor != station.actor or claim.name != retirement.name:
         return
     claim = claim.but(ref=outcome.data.get("ref") or "", tip=outcome.data.get("tip") or "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -462,3 +463,125 @@ def test_label_of_a_sling_that_bd_would_not_take_off_goes_later(town, station):
     rounds(again)
     assert made.issue("de-1")["labels"] == []
     assert again.queue.claims.read_all()["de-1"].state == "working"
+
+
+# ---- whoever retires -------------------------------------------------------------------------------------------------
+
+
+def finish(made, name) -> None:
+    """Let a worker commit its work and ask for its end."""
+    (made.tree(name) / "work").write_text("done\n")
+    made.git("add", "work", name=name)
+    made.git("commit", "--quiet", "--message", "work", name=name)
+    ask(made, name)
+
+
+def ask(made, name) -> None:
+    """Let a worker ask for its end."""
+    made.put_mail("demo/witness", f"LIFECYCLE: polecat-{name} requesting shutdown", "Action: shutdown", f"demo/{name}")
+
+
+@pytest.mark.parametrize(("state", "name"), [("released", ""), ("closed", ""), ("working", "amber")])
+def test_bead_that_others_slung_is_handed_over_whatever_an_old_claim_says(town, station, state, name):
+    made = town("1.0.1")
+    made.add("de-1", "One")
+    ours = station(made, auto_spawn=False)
+    old = w.Claim(issue="de-1", actor=ours.actor, at=1.0, state=state, name=name, shared=True)
+    ours.queue.claims.change(old)
+    assert made.sling("de-1").status == 0
+    (name,) = made.polecats()
+    finish(made, name)
+    rounds(ours)
+    assert made.state("de-1") == ("in_progress", ours.actor)
+    assert w.HANDED_OVER_LABEL in made.issue("de-1")["labels"]
+    claim = ours.queue.claims.read_all()["de-1"]
+    assert (claim.state, claim.name) == ("handed-over", name)
+    rounds(station(made))
+    assert made.polecats() == []
+
+
+def test_bead_stays_handed_over_although_bd_is_away_meanwhile(town, station, monkeypatch):
+    made = town("1.0.1")
+    made.add("de-1", "One")
+    ours = station(made)
+    rounds(ours)
+    (name,) = made.polecats()
+    finish(made, name)
+    find, hand_over, away = ours.queue.find, ours.queue.hand_over, []
+
+    def find_or_fail(issue):
+        if away:
+            raise w.ToolError("bd show: no answer in 20 s", "look at it with `bd show`")
+        return find(issue)
+
+    monkeypatch.setattr(ours.queue, "find", find_or_fail)
+    monkeypatch.setattr(ours.queue, "hand_over", lambda claim: away.append(1) or hand_over(claim))
+    done = rounds(ours)
+    assert [one.data["result"] for one in done if one.kind == "retire"] == ["retired"]
+    assert made.state("de-1") == ("hooked", f"demo/polecats/{name}")  # gt would have opened it
+    away.clear()
+    ours.remember(ours.store.load().but(owed={}))
+    rounds(ours)
+    assert made.state("de-1") == ("in_progress", ours.actor)
+    assert w.HANDED_OVER_LABEL in made.issue("de-1")["labels"]
+    assert made.polecats() == []
+
+
+def test_retirement_ends_although_another_worktree_has_the_entrys_name_by_then(town, station, monkeypatch):
+    made = town("1.0.1")
+    made.add("de-1", "One")
+    made.add("de-2", "Two")
+    ours = station(made, max_workers=1)
+    rounds(ours)
+    (name,) = made.polecats()
+    finish(made, name)
+    hand_over = w.hand_over_issue
+
+    def fail_once(*words):
+        monkeypatch.setattr(w, "hand_over_issue", hand_over)
+        assert made.sling("de-2").status == 0
+        raise w.ToolError("bd is away")
+
+    monkeypatch.setattr(w, "hand_over_issue", fail_once)
+    rounds(ours)
+    (left,) = ours.store.load().retirements.values()
+    assert left.step == "close"
+    (other,) = made.polecats()
+    assert w.read_worktree(ours.rig, other).admin == left.admin
+    ours.remember(ours.store.load().but(retirements={left.name: left.but(next_at=0.0)}))
+    rounds(ours)
+    assert ours.store.load().retirements == {}
+    assert made.state("de-1") == ("in_progress", ours.actor)
+    assert made.state("de-2") == ("hooked", f"demo/polecats/{other}")
+    assert made.git("status", "--porcelain", "--untracked-files=no", name=other) == ""
+
+
+@pytest.mark.parametrize("pair", ["1.0.1", "0.5.0", "0.2.6", "seed"])
+def test_bead_of_which_no_commit_came_is_free_again(town, station, pair):
+    made = town(pair)
+    made.add("de-1", "One")
+    ours = station(made)
+    rounds(ours)
+    (name,) = made.polecats()
+    assert ours.queue.claims.read_all()["de-1"].start == made.git("rev-parse", "HEAD", name=name)
+    ask(made, name)
+    done = rounds(ours)
+    assert [one.data["no_commits"] for one in done if one.kind == "retire"] == [True]
+    assert made.state("de-1") == ("open", "")
+    assert ours.queue.claims.read_all()["de-1"].state == "released"
+
+
+# ---- other hosts ----------------------------------------------------------------------------------------------------
+
+
+def test_bead_that_another_host_slings_is_given_back(town, station):
+    """For seconds of its sling it is open and nobody's, and what we saw of its labels may be older."""
+    made = town("1.0.1")
+    made.add("de-1", "One", labels=[f"witness:other-host:{int(time.time())}"])
+    ours = station(made)
+    done = w.perform(ours, w.StartSpawn(subject="de-1", issue=w.Issue(id="de-1", title="One"), name=""))
+    assert (done.ok, done.data["fault"]) == (False, "lost")
+    assert "other-host" in done.detail
+    assert made.state("de-1") == ("open", "")
+    assert len(made.issue("de-1")["labels"]) == 1
+    assert made.calls("sling") == []
