@@ -9051,6 +9051,18 @@ def move_back(tools: Tools, retirement: Retirement, tree: Worktree) -> None:
     _move_tree(tools, tree, retirement.path)
 
 
+def is_anothers(tools: Tools, retirement: Retirement) -> bool:
+    """Tell whether git has given the name of the dropped entry to another worktree since.
+
+    In a town all worktrees are called as the rig, so the next one that anybody makes gets it.
+    """
+    named = parse_gitfile(tools.host.read(os.path.join(retirement.admin, "gitdir"), 65536) or b"") or ""
+    if not named or os.path.dirname(os.path.dirname(named)) == os.path.join(tools.rig.state, "retiring"):
+        return False
+    back = parse_gitfile(tools.host.read(named, 65536) or b"") if os.path.isfile(named) else ""
+    return bool(back) and os.path.realpath(back) == os.path.realpath(retirement.admin)
+
+
 def drop_entry(tools: Tools, retirement: Retirement) -> None:
     """Rename the folder once more and drop the worktree's entry, which then takes no file with it.
 
@@ -9059,7 +9071,7 @@ def drop_entry(tools: Tools, retirement: Retirement) -> None:
     aside = os.path.join(tools.rig.state, "retiring", retirement.id.replace("/", "."))
     if os.path.lexists(aside):
         tools.host.move(aside, aside + ".kept")
-    if os.path.isdir(retirement.admin):
+    if os.path.isdir(retirement.admin) and not is_anothers(tools, retirement):
         # The path that the entry records: a kill inside `worktree move` leaves the old one there.
         named = parse_gitfile(tools.host.read(os.path.join(retirement.admin, "gitdir"), 65536) or b"")
         recorded = os.path.dirname(named or "")
@@ -9401,7 +9413,8 @@ def _settle(tools: Tools, retirement: Retirement) -> Retirement:
 def _close(tools: Tools, retirement: Retirement) -> Retirement:
     tree = read_worktree(tools.rig, retirement.name)
     # Another folder at its place, a build service's say, is not it.
-    if os.path.lexists(retirement.admin) or (isinstance(tree, Worktree) and tree.admin == retirement.admin):
+    there = os.path.lexists(retirement.admin) or (isinstance(tree, Worktree) and tree.admin == retirement.admin)
+    if there and not is_anothers(tools, retirement):
         raise ToolError(f"{retirement.admin} is still there")
     if retirement.pane_id and find_pane(tools, retirement) is not None:
         raise ToolError(f"its session {retirement.session} is still there")
