@@ -3725,15 +3725,23 @@ def why_inhabited(issue: Issue, draft: Draft, claim: Claim | None) -> str:
     return ""
 
 
+def find_rival(issue: Issue, actor: str, now: float, within_s: float) -> str:
+    """Return which other Witness is giving a bead to a worker: for seconds of its sling the bead looks free."""
+    own = actor.rpartition("@")[2]
+    for label in issue.labels:
+        other, at = read_sling_label(label)
+        if other and other != own and now < at + within_s:
+            return f"the Witness {clean_line(other, 60)} is giving it to a worker"
+    return ""
+
+
 def _why_left(issue: Issue, seen: Observation, config: Config, claim: Claim | None) -> str:
     """Return who in a Gas Town gives an issue to a worker, or has done so, although it looks free."""
     if issue.id in seen.town.convoys:
         return f"left to gt: its daemon gives it to a worker, out of the convoy {seen.town.convoys[issue.id]}"
-    own = seen.actor.rpartition("@")[2]
-    for label in issue.labels:
-        other, at = read_sling_label(label)
-        if other and other != own and seen.now < at + 2 * config.spawn_timeout:
-            return f"the Witness {clean_line(other, 60)} is giving it to a worker"
+    rival = find_rival(issue, seen.actor, seen.now, 2 * config.spawn_timeout)
+    if rival:
+        return rival
     freed = claim is not None and claim.state in ("released", "closed", "failed")
     if HANDED_OVER_LABEL in issue.labels and not freed:
         return f"handed over: it waits to be merged (its label {HANDED_OVER_LABEL} says so)"
@@ -7806,11 +7814,13 @@ class BeadsQueue:
             argv = keep_argv(claim.issue) if issue.assignee else claim_argv(self.bd.dialect, claim.issue, claim.actor)
             self._tell(argv, lambda now: now is None or now.status != "open" or now.assignee not in ("", claim.actor))
 
-    def _tell(self, argv, is_done) -> None:
-        """Change something, and see that it has changed."""
+    def _tell(self, argv, is_done) -> Issue | None:
+        """Change something, see that it has changed, and return the issue as it is now."""
         answer = self.bd.ask(argv)
-        if not is_done(self.find(argv[2])):
+        now = self.find(argv[2])
+        if not is_done(now):
             raise ToolError(f"{' '.join(argv[:3])}: {answer.reason or 'it changed nothing'}", "look with `bd show`")
+        return now
 
     # -- what only a person does, with bd itself -----------------------------------------------------
 
@@ -7875,14 +7885,16 @@ class TownQueue(BeadsQueue):
 
     # -- the label of a sling ------------------------------------------------------------------------
 
-    def mark(self, claim: Claim) -> None:
+    def mark(self, claim: Claim) -> Issue:
         """Label a claimed bead while it is given to a worker: for some seconds of a sling it is open and nobody's.
+
+        Returns the bead as it is then.
 
         Raises:
             ToolError: it cannot be labelled; then it must not be slung.
         """
         own = f"{SLING_LABEL}{self.actor.rpartition('@')[2]}:{int(self.host.now())}"
-        self._tell(label_argv(claim.issue, own, True), lambda now: now is not None and own in now.labels)
+        return self._tell(label_argv(claim.issue, own, True), lambda now: now is not None and own in now.labels)
 
     def unmark(self, issue_id: str) -> None:
         """Take our labels off, as far as that can be done now; one that is left says nothing after a while."""
@@ -10549,7 +10561,11 @@ def start_sling(station: Station, action: StartSpawn) -> Outcome:
             return make_outcome(station, "spawn", action, False, f"claimed by {holder}", fault=fault)
         claim = claim.but(shared=True)
         try:
-            queue.mark(claim)
+            marked = queue.mark(claim)
+            rival = find_rival(marked, station.actor, claim.at, 2 * station.config.spawn_timeout)
+            if rival:  # its sling has opened the bead for a moment, and would take it from us again
+                _give_back(station, claim, earlier if residue else None)
+                return make_outcome(station, "spawn", action, False, rival, fault="lost")
             slung, trees = look_at_slung(station, claim, None)
         except ToolError:
             _give_back(station, claim, earlier if residue else None)
