@@ -3581,7 +3581,7 @@ def settle_patrol(draft: Draft, outcome: Outcome) -> None:
     if waiting is None or town is None or seen.sessions is None:
         return
     alone = bool(waiting) and town.refinery not in seen.sessions
-    if alone:
+    if alone and not seen.paused:
         draft.act(StartSession(subject="refinery", why=f"{waiting} merge requests wait, and it does not run"))
     trouble = f"{waiting} merge requests wait, and it has no session" if alone else ""
     _judge_neighbour(draft, "refinery", trouble, f"`gt refinery start {seen.rig}` starts it")
@@ -4599,8 +4599,8 @@ def decide(seen: Observation, memory: Memory, config: Config) -> Decision:
     _judge_all(draft)
     watch_for_storm(draft)
     if not paused:
+        beat_due(draft)  # first: what is kept may take longer than a session lives without one
         keep_due(draft)
-        beat_due(draft)
     if "health" in seen.duties and not paused:
         _act_on_health(draft)
     if "shutdown" in seen.duties:
@@ -10497,7 +10497,14 @@ def look_at_slung(station: Station, claim: Claim, sight: SpawnSight | None) -> t
     if issue is None or (issue.status != "open" and issue.assignee not in ("", claim.actor)):
         return Slung(taken=f"somebody: it is {issue.status if issue else 'gone'}", lives=lives), trees
     claims = queue.claims.read_all().values()
-    others = {one.name for one in claims if one.issue != claim.issue and one.state in ("working", "failed", "claimed")}
+    others = {
+        one.name
+        for one in claims
+        if one.issue != claim.issue
+        and one.state in ("working", "failed", "claimed")
+        and one.name in trees
+        and is_claim_of(one, trees[one.name])  # one that is done may have been given this bead since
+    }
     # Its branch names the bead; in versions whose branches do not, it is the one that was not there before.
     made = [one for one, tree in trees.items() if read_branch(tree.branch) == claim.issue and one not in others]
     if not made and sight is not None:
