@@ -7412,11 +7412,6 @@ class Gastown:
         self._prefix = prefix if is_name else "gt"
         return self._prefix
 
-    def read_default_branch(self) -> str:
-        """Return the branch on which finished work ends, "" where the rig's settings do not tell."""
-        branch = read_object(self.host, os.path.join(self.rig.path, "config.json")).get("default_branch")
-        return branch if isinstance(branch, str) and re.fullmatch(r"\w[\w./-]{0,200}", branch) else ""
-
     def session_of(self, who: str) -> str:
         """Return the session of one who is no worker: witness, refinery."""
         name = self.rig.name
@@ -10063,8 +10058,6 @@ class Station:
         town, port = self.town.look()
         if town is not None:
             told, values, origins = {"session_name": town.session, "tmux_socket": town.socket}, {}, {}
-            branch = self.town.read_default_branch()
-            told.update({"default_branch": branch} if branch else {})  # git itself is seldom told by gt
             for name, value in told.items():
                 if self.config.origins[name] in ("default", "gt"):
                     values[name], origins[name] = value, "gt"
