@@ -10432,6 +10432,8 @@ def protect(station: Station, resting=()) -> str:
             return f"the work of {name} cannot be kept: {error.message}"
         if ref:
             station.store.tell("kept", name, f"{ref}: before a sling")
+    if lives and not station.town.can("beats"):
+        return f"{station.town.gt.told()} would end {min(lives)}, and knows no `gt heartbeat` that keeps it alive"
     sessions = tuple(session_for(station.config.session_name, station.rig.name, name) for name in sorted(lives))
     told = perform_heartbeats(station, SendHeartbeats(subject="workers", sessions=sessions))
     return "" if told.ok else f"a heartbeat could not be sent, and gt would end its session: {told.detail}"

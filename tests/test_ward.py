@@ -116,3 +116,17 @@ def test_nothing_is_slung_beside_a_folder_that_gt_would_delete(town, station, ki
     if kind != "empty":
         assert next(one.detail for one in done if one.kind == "spawn").startswith(f"{old} holds files")
         assert list(old.iterdir())
+
+
+def test_nothing_is_slung_that_would_end_who_cannot_be_kept_alive(town, station):  # noqa: F811
+    """Since 0.9 a sling ends sessions without a heartbeat; `gt heartbeat` came in 0.10."""
+    made = town("1.0.1")
+    made.add("de-1", "One")
+    ours = station(made)
+    rounds(ours)
+    (name,) = made.polecats()
+    assert w.protect(ours) == ""
+    ours.town.gt.dialect = w.choose_dialect("gt", (0, 9, 0))[0]
+    assert f"would end {name}" in w.protect(ours)
+    made.end_session(name)
+    assert w.protect(ours) == ""
