@@ -138,9 +138,10 @@ class Day:
         self.made[self.town.branch(name)] = tip
         return tip
 
-    def done(self, name: str) -> None:
+    def done(self, name: str, issue: str) -> None:
         """Let a worker say that it has finished, as gt has it done."""
-        finished = self.town.gt("done", env=self.town.as_polecat(name), cwd=self.town.tree(name))
+        words = ("--issue", issue) if self.town.version == "0.2.6" else ()  # else it takes its branch's end for one
+        finished = self.town.gt("done", *words, env=self.town.as_polecat(name), cwd=self.town.tree(name))
         assert finished.status in (0, -15, -9), finished  # 0.5.0 ends the session it runs in
 
     # -- mail ------------------------------------------------------------------------------------------
