@@ -1653,7 +1653,7 @@ SUBJECTS = (
     ("failed", r"MERGE_FAILED (?P<name>\S+).*"),
     ("kill", r"FORCE_KILL: ?unresponsive.*"),
     ("note", r"(?:CRASHED_POLECAT|RESTART_POLECAT|GUPP_VIOLATION|ORPHANED_WORK|ZOMBIE_DETECTED|SPAWN):.*"),
-    ("note", r"Dependency resolved:.*|POLECAT_STARTED.*|MERGED .*|🤝 ?HANDOFF.*"),
+    ("note", r"Dependency resolved:.*|POLECAT_STARTED.*|WORK_DONE:.*|MERGED .*|🤝 ?HANDOFF.*"),
 )
 BODY_NAME = r"(?m)^[ \t]*Polecat:[ \t]*(?P<name>[^\s]*)[ \t]*$"
 MAIL_CHARS = 8000  # of a mail's text that are read

@@ -55,6 +55,7 @@ def ask(subject, body="", sender="demo/alpha"):
         ("POLECAT_DONE", "Polecat: alpha", "mind"),
         ("POLECAT_DONE alpha", "Polecat: alpha\nExit: ESCALATED", "done"),
         ("POLECAT_STARTED alpha", "", "note"),
+        ("WORK_DONE: de-1", "", "note"),
         ("RESTART_POLECAT: alpha", "", "note"),
         ("GUPP_VIOLATION: alpha", "", "note"),
         ("ORPHANED_WORK: alpha", "", "note"),
