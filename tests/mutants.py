@@ -119,8 +119,8 @@ MUTANTS = (
     ),
     (
         "the post-check that the entry is gone",
-        "    if os.path.lexists(retirement.admin) or (",
-        "    if False and os.path.lexists(retirement.admin) or (",
+        "    there = os.path.lexists(retirement.admin) or (",
+        "    there = False and os.path.lexists(retirement.admin) or (",
         RETIRE,
     ),
     (
@@ -347,7 +347,7 @@ MUTANTS = (
     ),
     (
         "a database that is away is no reason for the file",
-        'return (had, "remembered; its database is away") if had in ("beads", "gastown") else found',
+        'return (had, "remembered; its database is away") if had == "beads" and found[0] == "local" else found',
         "return found",
         ("test_observe.py",),
     ),
