@@ -116,6 +116,7 @@ STORM_WORKERS = 3
 NAMES_TOLD = 8  # of the workers in a storm
 MERGED_CHECK_S = 600  # handed-over work is looked for on the default branch this often
 SWEEP_S = 600  # kept folders are aged this often
+KEEPS_PER_TICK = 20  # worktrees whose work is kept in one tick: each takes a second of git
 BEAT_S = 120  # between two heartbeats; gt takes a session for asleep after 180 s
 PATROL_S = 300  # between two rounds through the town: what the model in the witness's seat looked after
 LONG_ACTION_TIMEOUTS = 30  # tool time-outs that one action may take, a retirement say, before it counts as hanging
@@ -971,6 +972,7 @@ class Observation(Value):
     outcomes: tuple = ()
     mails: tuple = ()
     mails_waiting: int = 0
+    bad_mails: tuple = ()  # those that nobody can read, in words
     issues: tuple | None = None  # None: the queue could not be asked
     whole: bool = True  # these are all there are; else an issue that is not here is only not ready
     fresh: bool = True  # what is in progress was asked for in this very look
@@ -2453,7 +2455,9 @@ SAYS_WORKER = (
 )
 # What does not exist: a bead, a worker, a message, a session.
 SAYS_GONE = r"bead '[^']+' not found|polecat '[^']+' not found|session \"[^\"]+\" not found|can't find pane"
-SAYS_WILL_NOT = r"already hooked to|already in_progress|have active work|no available polecats|unknown recipient"
+SAYS_WILL_NOT = (
+    r"already hooked to|already in_progress|have active work|no available polecats|(?:unknown|invalid) recipient"
+)
 SAYS_NO_FORMULA = r"parsing formula: read (\S+): open"
 # Of each mail, by name; one that is closed or gone is as good as archived.
 SAYS_NOT_ARCHIVED = r"(?m)^[ \t]*Error: ([\w.-]+): (.*)$"
@@ -3493,10 +3497,9 @@ def is_kept(draft: Draft, name: str) -> bool:
 
 def keep_due(draft: Draft) -> None:
     """Keep the work of everybody at risk, once in each state."""
-    for name in list_at_risk(draft):
-        if not is_kept(draft, name):
-            why = "gt may reset its worktree at any time"
-            draft.act(KeepWork(subject=name, mark=mark_of(draft.seen.sightings[name]), why=why))
+    for name in [one for one in list_at_risk(draft) if not is_kept(draft, one)][:KEEPS_PER_TICK]:
+        why = "gt may reset its worktree at any time"
+        draft.act(KeepWork(subject=name, mark=mark_of(draft.seen.sightings[name]), why=why))
 
 
 def settle_kept(draft: Draft, outcome: Outcome) -> None:
@@ -4268,6 +4271,11 @@ def read_mails(draft: Draft) -> None:
         there = {mail.id for mail in seen.mails} | known
         if any(one not in there for one in draft.memory.handled):
             draft.change(handled=tuple(one for one in draft.memory.handled if one in there))
+    if seen.bad_mails:
+        summary = f"{len(seen.bad_mails)} mails to {seen.rig}/witness cannot be read: {clean_line(seen.bad_mails[0])}"
+        raise_matter(draft, "bad-mail", "", "", summary, "nobody deals with them: look with `gt mail inbox`")
+    else:
+        close_matter(draft, "bad-mail", "", "all mails can be read")
     for mail in seen.mails:
         if mail.id in known:
             continue
@@ -7135,7 +7143,7 @@ class LocalQueue:
         self.lock_file = os.path.join(rig.state, QUEUE_LOCK_FILE)
         self._issues = None
 
-    def read_issues(self, _wanted=(), _asked=None, _named=()) -> tuple:
+    def read_issues(self, _wanted=(), _asked=None, _named=(), _doubtful=()) -> tuple:
         """Return (issues or None, bad lines, port); read again only when the file has changed."""
         if self.backend != "local":
             reason = f"backend {self.backend} ({self.backend_why}) is not served by this version; see `backend`"
@@ -7549,17 +7557,17 @@ class BeadsQueue:
 
     # -- looking -------------------------------------------------------------------------------------
 
-    def read_issues(self, wanted=(), asked=None, named=()) -> tuple:
+    def read_issues(self, wanted=(), asked=None, named=(), doubtful=()) -> tuple:
         """Return (issues or None, what could not be read, port): one call, and one more in every tenth look.
 
-        wanted: ids whose state is told in a fresh look although they are neither ready nor in progress; named: ids
-        whose state is told in every look. asked: None, or what a person named whose one-shot command looks; that one
-        sees everything.
+        wanted: ids whose state is told in a fresh look although they are neither ready nor in progress; doubtful: the
+        same, of which somebody may have made up any; named: such whose state is told in every look. asked: None, or
+        what a person named whose one-shot command looks; that one sees everything.
         """
         self.fresh = self._looks % LIST_EVERY == 0
         self._looks += 1
         try:
-            found, bad = self._read_all(wanted, asked, named)
+            found, bad = self._read_all(wanted, asked, named, doubtful)
         except ToolError as error:
             self.fresh, self._looks = False, 0
             return None, (), Port(state=UNKNOWN, version=self.bd.told(), reason=error.message)
@@ -7576,7 +7584,7 @@ class BeadsQueue:
         if trouble:
             raise ToolError(trouble, "install bd, or mend it")
 
-    def _read_all(self, wanted, asked, named) -> tuple:
+    def _read_all(self, wanted, asked, named, doubtful) -> tuple:
         if self.epic and not is_issue_id(self.epic):
             said = clean_line(self.epic, 40)
             raise ToolError(f"epic_id is {said!r}, no issue's id", "`witness config set epic_id …` changes it")
@@ -7589,13 +7597,14 @@ class BeadsQueue:
             self._held = {issue.id: issue for issue in held.issues}
             known = {*by_id, *self._held}
             shown = self._show([one for one in wanted if one not in known])
+            shown += self._show([one for one in doubtful if one not in known and one not in wanted], strict=False)
             meant = [one for one in asked or () if one not in known and one not in wanted and is_issue_id(one)]
             shown += [one for one in self._show(meant) if one.type]  # a name that is no issue's is none
             # Of what is open, only a person's own command keeps what was so a moment ago.
             self._known = {one.id: one for one in shown if one.status in CLOSED or asked is not None}
             # What is open and was not among the ready waits for something: bd has judged that, not we.
             by_id.update({one.id: one.but(status=NOT_READY) if one.status == "open" else one for one in shown})
-        for one in self._show([one for one in named if one not in by_id]):
+        for one in self._show([one for one in named if one not in by_id], strict=False):
             by_id[one.id] = one.but(status=NOT_READY) if one.status == "open" else one
         if self.epic:
             self._place(by_id, asked is not None)
@@ -7617,14 +7626,23 @@ class BeadsQueue:
             return issue.but(rank=last, again=True, parents=(self.epic,) if self.epic else ())
         return issue.but(rank=last)
 
-    def _show(self, ids) -> list:
-        """Return issues by their ids; one that does not exist comes as a tombstone."""
+    def _show(self, ids, strict: bool = True) -> list:
+        """Return issues by their ids; one that does not exist comes as a tombstone.
+
+        Not strict, one that bd cannot tell of is left out: what somebody wrote into a mail or a branch must not make
+        the whole queue unknown.
+        """
         found = []
         for start in range(0, len(ids), BD_SHOWN):
             some = ids[start : start + BD_SHOWN]
             there = {issue.id: issue for issue in self.bd.ask(show_argv(some)).issues}
             # What is not there may be missing, or its own look has failed: each of these is asked for alone.
-            found += [there.get(one) or self.find(one) or Issue(id=one, status="tombstone", type="") for one in some]
+            for one in some:
+                try:
+                    found.append(there.get(one) or self.find(one) or Issue(id=one, status="tombstone", type=""))
+                except ToolError:
+                    if strict:
+                        raise
         return found
 
     def _place(self, by_id: dict, person: bool) -> None:
@@ -7986,8 +8004,14 @@ class Mailbox:
             self.host.make_folder(os.path.join(path, name))
         return path
 
-    def read_inbox(self, known) -> tuple:
-        """Return (mails not yet known, oldest first, how many wait, port); at most MAILS_PER_TICK are read."""
+    bad = ()  # mails that could not be read, in words; here they are put aside instead
+
+    def read_inbox(self, known, handled=()) -> tuple:
+        """Return (mails not yet known, oldest first, how many wait, port); at most MAILS_PER_TICK are read.
+
+        handled: mails that were dealt with; they stand behind all others, or those that cannot be archived would hide
+        what comes after them.
+        """
         folder = os.path.join(self.root, address_folder(self.address))
         new = os.path.join(folder, "new")
         try:
@@ -8002,7 +8026,7 @@ class Mailbox:
             return (), 0, Port()  # nobody has written yet; a look makes no folders
         except OSError as error:
             return (), 0, Port(state=UNKNOWN, reason=f"{self.root}: {error.strerror}")
-        fresh = [one for one in waiting if one[1] not in known]
+        fresh = sorted((one for one in waiting if one[1] not in known), key=lambda one: one[1] in handled)
         mails = []
         for at, name, regular in fresh[:MAILS_PER_TICK]:
             mail = self._read(folder, name, at) if regular else None
@@ -8088,6 +8112,7 @@ class TownMail:
         self._boxes = {}  # by mail: which program, in whose folder, keeps it
         self._done = []  # acknowledged, to be archived in one call
         self._known = {}  # by program and identity: the answer of last time, and what it meant
+        self.bad = ()  # mails that could not be read, in words
 
     def _list_boxes(self) -> list:
         """Return (program, identity) of every inbox that is ours: gt's own is one, bd kept four."""
@@ -8097,12 +8122,12 @@ class TownMail:
         here = Program(self.host, "bd", self.town.rig.path, self.town.gt.timeout_s)
         return [(program, name) for program in (here, self.town.bd) for name in names]
 
-    def read_inbox(self, known) -> tuple:
-        """Return (mails not yet known, oldest first, how many wait, port); at most MAILS_PER_TICK."""
+    def read_inbox(self, known, handled=()) -> tuple:
+        """Return (mails not yet known, oldest first, how many wait, port); see Mailbox.read_inbox."""
         trouble = self.town.gt.meet()
         if trouble:
             return (), 0, Port(state=UNKNOWN, version=self.town.gt.told(), reason=trouble)
-        found = {}
+        found, bad = {}, ()
         for program, name in self._list_boxes():
             ran = program.run(*inbox_argv(self.town.gt.dialect, name))
             mark = hash(ran.out), ran.status, ran.failure
@@ -8113,10 +8138,12 @@ class TownMail:
             if inbox.kind != "mails":
                 reason = f"{program.tool} mail inbox: {inbox.reason}"
                 return (), 0, Port(state=UNKNOWN, version=self.town.gt.told(), reason=reason)
+            bad += inbox.bad
             for mail in inbox.mails:
                 self._boxes[mail.id], found[mail.id] = program, mail
-        self._boxes = {one: program for one, program in self._boxes.items() if one in found}
-        waiting = sorted((mail for mail in found.values() if mail.id not in known), key=lambda one: (one.at, one.id))
+        self._boxes, self.bad = {one: program for one, program in self._boxes.items() if one in found}, bad
+        fresh = (mail for mail in found.values() if mail.id not in known)
+        waiting = sorted(fresh, key=lambda one: (one.id in handled, one.at, one.id))
         return tuple(waiting[:MAILS_PER_TICK]), len(found), Port(version=self.town.gt.told())
 
     def acknowledge(self, mail_id: str) -> None:
@@ -10170,11 +10197,9 @@ def _sight_all(station: Station, worktrees, panes, memory: Memory) -> dict:
     return {tree.name: _sight(station, tree, by_session.get(names[tree.name], ()), memory) for tree in worktrees}
 
 
-def _list_wanted(memory: Memory, claims: dict | None, worktrees) -> tuple:
+def _list_wanted(memory: Memory, claims: dict | None) -> tuple:
     """Return the issues whose state counts although they are neither ready nor in progress."""
     ours = [claim.issue for claim in (claims or {}).values() if claim.state != "released" and claim.state != "closed"]
-    # Those of workers that somebody else has started.
-    ours += [find_assignment(Sighting(name=tree.name, worktree=tree), None, None)[0] for tree in worktrees]
     return tuple(one for one in dict.fromkeys([*ours, *memory.issues, *memory.spawned_issues]) if is_issue_id(one))
 
 
@@ -10200,13 +10225,14 @@ def observe(station: Station, memory: Memory, gap: bool = False, **wish) -> Obse
     if trouble:
         ports["git"] = Port(state=UNKNOWN, reason=trouble)
     known = {mail for request in memory.requests.values() for mail in request.mails}
-    mails, waiting, ports["mailbox"] = station.mailbox.read_inbox(known)
+    mails, waiting, ports["mailbox"] = station.mailbox.read_inbox(known, memory.handled)
     claims = station.queue.claims.read()
     asked = wish.get("only", ()) if wish else None
-    wanted = _list_wanted(memory, claims, worktrees if town is not None else ())
+    # Workers of a town may be somebody else's, and then only their branches tell what they work on.
+    doubtful = tuple(filter(None, (read_branch(tree.branch) for tree in worktrees))) if town is not None else ()
     asks = (read_ask(mail, rig.name, ()) for mail in mails if mail.sender == SLINGER)
     named = tuple({ask.bead: None for ask in asks if ask.kind == "reassigned"})[:ACKS_PER_TICK]
-    issues, bad_lines, ports["queue"] = station.queue.read_issues(wanted, asked, named)
+    issues, bad_lines, ports["queue"] = station.queue.read_issues(_list_wanted(memory, claims), asked, named, doubtful)
     holds = store.read_holds()
     now = host.now()
     return Observation(
@@ -10223,6 +10249,7 @@ def observe(station: Station, memory: Memory, gap: bool = False, **wish) -> Obse
         outcomes=station.outcomes,
         mails=mails,
         mails_waiting=waiting,
+        bad_mails=station.mailbox.bad,
         issues=issues,
         whole=station.queue.whole,
         fresh=station.queue.fresh,
@@ -11175,7 +11202,10 @@ def asks_for_more(outcomes) -> bool:
     )
 
 
-LONG_ACTIONS = (Retire, StartSpawn, EndSpawn, SettleClaim, ReleaseOrphan, CheckMerged, SweepTrash, KeepWork, Patrol)
+LONG_ACTIONS = (
+    *(Retire, StartSpawn, EndSpawn, SettleClaim, ReleaseOrphan, CheckMerged, SweepTrash),
+    *(KeepWork, SendHeartbeats, Patrol, StartSession),
+)
 
 # Signals are heeded between two tries: a one-shot command that retires for minutes must not keep `stop` waiting.
 TICK_LOCK_WAIT_S = 1.0

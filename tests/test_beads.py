@@ -317,6 +317,24 @@ def test_lost_look_at_an_epic_is_unknown(tmp, server, program):
         assert (issues, "what stands below de-epic is unknown" in port.reason) == (None, True)
 
 
+def test_id_that_only_a_mail_or_a_branch_names_cannot_make_the_queue_unknown(host, server, monkeypatch):
+    """bd need not answer for what somebody made up; for what a claim of ours is about it must."""
+    server.add("de-1")
+    find = host.queue.find
+
+    def refuse(issue):
+        if issue.startswith("zz"):
+            raise w.ToolError("bd show zz-1: no such prefix", "look at it with `bd show`")
+        return find(issue)
+
+    monkeypatch.setattr(host.queue, "find", refuse)
+    issues, _, port = host.queue.read_issues((), None, ("zz-1",), ("zz-2",))
+    assert (port.state, [issue.id for issue in issues]) == (w.PRESENT, ["de-1"])
+    host.queue = host.make_queue()
+    monkeypatch.setattr(host.queue, "find", refuse)
+    assert host.queue.read_issues(("zz-1",))[2].state == w.UNKNOWN
+
+
 def test_item_of_show_that_cannot_be_read_is_no_missing_issue(host, server):
     server.add("de-a", status="in_progress", assignee=ACTOR, title=["no", "text"])
     with pytest.raises(w.ToolError):

@@ -140,6 +140,35 @@ def test_ten_thousand_mails_are_read_200_at_a_time_and_20_are_archived_in_one_ca
     assert ours.read_inbox(())[1] == 10000 - w.ACKS_PER_TICK
 
 
+def test_mails_that_cannot_be_archived_hide_none_that_come_later(town, post):
+    """Two hundred of them filled what one look reads, and no request was seen any more."""
+    made = town()
+    fill(made, 210)
+    ours = post(made)
+    old = {mail.id for mail in ours.read_inbox(())[0]} | {mail.id for mail in ours.read_inbox(())[0]}
+    made.put_mail("demo/witness", ASK, "Polecat: rust", "demo/rust")
+    mails, waiting, _ = ours.read_inbox((), tuple(old))
+    assert waiting == 211
+    assert mails[-1].id in old
+    assert ASK in [mail.subject for mail in mails if mail.id not in old]
+
+
+def test_mail_that_nobody_can_read_is_told_of(town, post, monkeypatch):
+    made = town()
+    made.put_mail("demo/witness", "HELP", "me", "demo/rust")
+    ours = post(made)
+    assert (len(read(ours)), ours.bad) == (1, ())
+    whole = w.decode_inbox
+
+    def spoil(ran):
+        inbox = whole(ran)
+        return inbox.but(bad=("mail 2: it has no time",)) if inbox.mails else inbox
+
+    monkeypatch.setattr(w, "decode_inbox", spoil)
+    made.put_mail("demo/witness", "HELP", "too", "demo/rust")
+    assert (len(read(ours)), ours.bad) == (2, ("mail 2: it has no time",))
+
+
 def test_inbox_that_is_there_unchanged_is_not_read_anew(town, post, monkeypatch):
     made = town()
     made.put_mail("demo/witness", "one")

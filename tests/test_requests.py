@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tools import world as small
 from tools.simulation import (
     ACTOR,
     DIRT,
@@ -20,6 +21,7 @@ from tools.simulation import (
     words,
 )
 
+import witness
 from witness import (
     ABSENT,
     ACKS_PER_TICK,
@@ -877,3 +879,13 @@ def test_the_issue_of_a_worker_without_a_claim_is_its_own_record():
     sighting = make_sighting("alpha", {"record": {"issue": "de-9"}})
     draft = make_draft(make_seen(sighting, claims=None, actor=ACTOR))
     assert begin_retirement(draft, sighting, Request(name="alpha", sender="x", at=T0)).issue == "de-9"
+
+
+def test_person_is_told_once_of_mails_that_cannot_be_read():
+    memory, sent = witness.Memory(), []
+    for bad in (("mail 2: it has no time",), ("mail 2: it has no time",), ()):
+        seen = small.seen(bad_mails=bad)
+        decision = witness.decide(seen, memory, small.config())
+        memory = decision.memory
+        sent.append([matter.cause for matter in memory.escalations.values()])
+    assert sent == [["bad-mail"], ["bad-mail"], []]
