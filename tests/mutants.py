@@ -378,7 +378,7 @@ MUTANTS = (
     # ---- in a Gas Town
     (
         "what a sling could reset is kept before the claim",
-        "    fault = protect(station)\n    if fault:\n",
+        "    fault = protect(station, action.resting)\n    if fault:\n",
         "    fault = ''\n    if fault:\n",
         ("test_sling.py",),
     ),
@@ -408,7 +408,7 @@ MUTANTS = (
     ),
     (
         "a heartbeat is of a live agent",
-        'and not one.pane.dead and one.shell != "interactive"',
+        '            and not one.pane.dead\n            and one.shell != "interactive"\n',
         "",
         ("test_patrol.py",),
     ),
@@ -432,8 +432,8 @@ MUTANTS = (
     ),
     (
         "the label of a sling lasts as long as a sling",
-        "and seen.now < at + 2 * config.spawn_timeout:",
-        "and seen.now < at:",
+        "and now < at + within_s:",
+        "and now < at:",
         ("test_spawn.py",),
     ),
     (
@@ -474,7 +474,7 @@ MUTANTS = (
     ),
     (
         "a bead is taken off the hook of one who is gone",
-        "                self._take_off(claim, issue)\n",
+        "            self._take_off(claim, issue)\n",
         "",
         ("test_hooks.py",),
     ),

@@ -271,8 +271,9 @@ def test_bead_that_somebody_took_right_after_our_claim_is_left_to_him(town, stat
     mark = at.station.queue.mark
 
     def lose(claim):
-        mark(claim)
+        marked = mark(claim)
         at.town.change("de-9", status="hooked", assignee="demo/polecats/elsewhere")
+        return marked
 
     monkeypatch.setattr(at.station.queue, "mark", lose)
     outcome, ordered = at.start(monkeypatch)
@@ -352,10 +353,24 @@ def test_branch_that_gt_deletes_is_back(retired):
     assert made.git("rev-parse", "polecat/chrome/de-1@abc") == tip
 
 
-def test_bead_that_nuke_opens_is_claimed_again(retired):
-    """Still on the hook, it was ready again, and its work would have been done twice."""
+def test_nuke_is_not_called_while_the_bead_hangs_on_the_hook_of_who_is_gone(retired):
+    """It would open the bead: ready again, its work would be done twice."""
     made, ours = retired
     made.change("de-1", status="hooked", assignee="demo/polecats/chrome")
+    calls, told = put_right(made, ours)
+    assert (calls, "it would open de-1, which hangs on its hook still" in told) == (0, True)
+    assert made.state("de-1") == ("hooked", "demo/polecats/chrome")
+
+
+def test_bead_that_was_opened_with_a_nuke_is_claimed_again(retired, monkeypatch):
+    made, ours = retired
+    nuke = w.nuke_argv
+
+    def meddle(*words):
+        made.change("de-1", status="open", assignee="")
+        return nuke(*words)
+
+    monkeypatch.setattr(w, "nuke_argv", meddle)
     calls, told = put_right(made, ours)
     assert (calls, "gt opened it" in told) == (1, True)
     assert made.state("de-1") == ("in_progress", ours.actor)
