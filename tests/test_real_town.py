@@ -24,8 +24,8 @@ SETTINGS = {
     "min_free_memory": 0,
     "max_load_per_core": 0,
 }
-SLING_S = 180.0
-"""For one sling, its reading back included: gt alone takes 10 to 97 s."""
+SLING_S = 400.0
+"""For one sling or two, with what is read back: gt alone takes 10 to 97 s on a calm machine."""
 SHUTDOWN = """\
 Lifecycle request from polecat.
 
@@ -129,7 +129,10 @@ def town(folder):
 
 @pytest.fixture
 def watch(town, witness):
-    return Watch(town, witness)
+    made = Watch(town, witness)
+    yield made
+    log = made.state / "witness.log"
+    print(log.read_text() if log.exists() else "no log")  # shown where the test failed
 
 
 def refs(town, pattern: str) -> list[str]:
@@ -240,6 +243,39 @@ def test_the_database_goes_away_and_comes_back(town, watch):
     assert watch.settled(town.create("Two")) != name
     assert sorted(one[1] for one in watch.events("spawned")) == sorted(town.polecats())
     assert len(town.polecats()) == 2
+
+
+@pytest.mark.skipif(VERSION < (0, 9), reason="this gt resets no worktree")
+def test_the_work_of_the_dead_is_kept(town, watch):
+    issue = town.create("One")
+    town.sling(issue)
+    name = watch.worker_of(issue)
+    (town.worktree(name) / "precious.txt").write_text("not committed\n")
+    watch.start()
+    watch.rounds(1)
+    town.tmux("kill-session", "-t", f"={town.session(name)}")
+    kept = wait_for(lambda: refs(town, f"refs/witness/kept/{name}"), 60, "the kept work")
+    assert "not committed" in town.git("show", f"{kept[-1]}:precious.txt", check=False)
+    assert (town.worktree(name) / "precious.txt").read_text() == "not committed\n"
+
+
+@pytest.mark.skipif(VERSION < (0, 9), reason="before, a worker that is done takes its worktree away itself")
+def test_waiting_work_wakes_the_refinery(town, watch):
+    town.ignore_own_files()  # else gt itself refuses to be done
+    issue = town.create("One")
+    town.sling(issue)
+    name = watch.worker_of(issue)
+    work = "echo work >work.txt && git add work.txt && git commit --quiet --message work"
+    ended = town.do(name, f"{work} && gt done", 180)
+    assert ended.startswith("ended 0"), ended
+    assert town.state(issue)[0] == "closed"
+    town.tmux("kill-session", "-t", f"={town.session('refinery')}", check=False)
+    watch.start()
+    wait_for(lambda: town.session("refinery") in town.panes(), 90, "the refinery")
+    watch.rounds(2)
+    assert sorted(town.polecats()) == [name]
+    assert not watch.events("spawned")
+    assert not watch.events("retired")
 
 
 @pytest.mark.parametrize("delay_s", [1, 4, 7, 10, 15] if LONG else [6])
