@@ -16,8 +16,8 @@ from tools import kit
 
 DEMO = kit.ROOT / "tests" / "demo.py"
 DUTIES = ("acknowledge", "once", "escalate", "keep", "refuse", "retire", "report", "nudge", "spawn")
-PATIENT = ("--deadline", "240")
-"""It takes a minute on a machine of its own; beside a whole suite it may take two."""
+PATIENT = ("--deadline", "600")
+"""It takes a minute on a machine of its own; beside a whole suite it may take several."""
 AT_ONCE = 4
 """They mostly wait; more of them would slow each other down on two cores."""
 
@@ -30,7 +30,7 @@ def play(pyz, *words, demo=DEMO) -> subprocess.CompletedProcess:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=700,
         check=False,
     )
 
