@@ -254,8 +254,9 @@ def test_the_work_of_the_dead_is_kept(town, watch):
     watch.start()
     watch.rounds(1)
     town.tmux("kill-session", "-t", f"={town.session(name)}")
-    kept = wait_for(lambda: refs(town, f"refs/witness/kept/{name}"), 60, "the kept work")
-    assert "not committed" in town.git("show", f"{kept[-1]}:precious.txt", check=False)
+    wait_for(lambda: watch.events("kept"), 60, "the kept work")
+    kept = refs(town, f"refs/witness/kept/{name}")[-1]
+    assert town.git("show", f"{kept}:files/precious.txt") == "not committed", town.git("ls-tree", "-r", kept)
     assert (town.worktree(name) / "precious.txt").read_text() == "not committed\n"
 
 
