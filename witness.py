@@ -10548,9 +10548,12 @@ def _settle_slung(station: Station, action: Action, claim: Claim, slung: Slung, 
         start = (git.value(tree, "merge-base", "HEAD", default) if default else "") or ""
     branch = tree.branch if tree is not None else claim.branch
     claim = claim.but(state=state, name=name or claim.name, branch=branch, start=start)
-    if state in ("working", "failed"):
+    if state == "working":
         queue.claims.change(claim)
         queue.unmark(claim.issue)
+    elif state == "failed":  # cut while it was open: without label and claim, another host would take it
+        if not queue.keep(claim):
+            queue.unmark(claim.issue)
     elif state == "lost":  # what another holds is not given back
         queue.claims.change(claim.but(state="released"))
         queue.unmark(claim.issue)

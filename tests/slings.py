@@ -36,6 +36,7 @@ PHASES = {
 SLOW_S = 1.0  # how long a slow sling stays in a phase, so that something else can happen
 LONG_S = 12.0  # as long that others have looked meanwhile
 HUNG_S = 3  # spawn_timeout where the sling hangs
+OTHER = "demo/witness@other"
 LIVES = 6  # the daemon is started so often, ten minutes apart, before a bead without a worker counts as lost
 
 
@@ -97,6 +98,7 @@ class SlingCycle(crash.TownCycle):
 
     def __init__(self, folder: Path, pair: str) -> None:
         self.pair, self.others, self.sleeping, self.second = pair, set(), {}, None
+        self.slings_too = self.given_away = False
         super().__init__(folder, "gastown")
 
     def settings(self, spawn_timeout: float = 60) -> dict:
@@ -218,7 +220,7 @@ class SlingCycle(crash.TownCycle):
             self.town.server.take_down()
         elif what == "another host claims":
             if self.town.state("de-1")[0] == "open":  # with bd, as `bd update --claim` would
-                self.town.change("de-1", status="in_progress", assignee="demo/witness@other")
+                self.town.change("de-1", status="in_progress", assignee=OTHER)
         elif what == "gt slings, too":
             self.town.start_daemon()
             self.town.daemon_round(seats=False)
@@ -230,6 +232,7 @@ class SlingCycle(crash.TownCycle):
 
     def play_case(self, case: Case) -> None:
         """Play one case to its end."""
+        self.slings_too = case.meanwhile == "gt slings, too"
         self.prepare(case)
         self.use(spawn_timeout=HUNG_S if case.how in ("hang", "late") else 60)
         self.town.add("de-1", "One")
@@ -268,13 +271,13 @@ class SlingCycle(crash.TownCycle):
         ):  # cut before anybody told its agent: then Witness reminds it
             self.offset_s += 3600
             self.wait(self.start())
-        if case.meanwhile == "gt slings, too":
+        if self.slings_too or self.town.state("de-1")[1] == OTHER:
             self.forgive_gt()
 
     def forgive_gt(self) -> None:
-        """Look past folders that gt's second sling has made or left: without a session, and without a bead."""
+        """Look past folders that a sling has left whose bead another has: without a session, and without a bead."""
         for name in self.town.polecats():
-            if name != self.worker("de-1"):
+            if name != self.worker("de-1") or self.town.state("de-1")[1] == OTHER:
                 self.others.add(name)
 
     # -- the oracle ------------------------------------------------------------------------------------
@@ -287,7 +290,7 @@ class SlingCycle(crash.TownCycle):
             name, bead = line.split()
             begun.update([name] if bead == "de-1" else ())
         # What was given back in time another host may take; then it alone has a worker for it.
-        elsewhere = self.second is not None and not self.fate
+        elsewhere = self.given_away
         if len(begun) != (0 if elsewhere else 1):
             harm.append(f"de-1 was begun by {sorted(begun)}")
         name = self.worker("de-1")
@@ -303,15 +306,29 @@ class SlingCycle(crash.TownCycle):
                 harm.append(f"{one}, who slept, was ended")
         if self.second and not elsewhere and self.second.town.polecats():
             harm.append(f"another host made {self.second.town.polecats()} for it, too")
-        if elsewhere and (len(self.second.town.polecats()) != 1 or self.town.state("de-1")[0] != "hooked"):
+        if (
+            elsewhere
+            and self.second
+            and (len(self.second.town.polecats()) != 1 or self.town.state("de-1")[0] != "hooked")
+        ):
             harm.append(f"another host made {self.second.town.polecats()} for it: {self.town.state('de-1')}")
         return harm
 
     def find_harm(self) -> list:
         """Return in words everything that is not as it must be."""
-        if self.second and self.claim_of("de-1").get("state") == "released":
+        holder = self.town.state("de-1")[1]
+        given_back = self.claim_of("de-1").get("state") == "released"
+        self.given_away = given_back and (self.second is not None or holder == OTHER)
+        # Two gave it away at once: whoever of gt's own was faster has it, and nothing of ours claims it.
+        if self.given_away or (given_back and self.slings_too):
             self.fate = {}
         return super().find_harm()
+
+    def worker(self, bead: str) -> str:
+        """Return who works on a bead, or did."""
+        if self.slings_too and self.claim_of(bead).get("state") == "released":
+            return self.town.state(bead)[1].rpartition("/")[2]
+        return super().worker(bead)
 
     def end(self) -> None:
         if self.second:

@@ -600,3 +600,31 @@ def test_bead_that_another_host_slings_is_given_back(town, station):
     assert made.state("de-1") == ("open", "")
     assert len(made.issue("de-1")["labels"]) == 1
     assert made.calls("sling") == []
+
+
+def test_bead_that_a_killed_sling_left_open_is_claimed_again_before_its_label_goes(town, station, monkeypatch):
+    made = town()
+    made.add("de-1", "One")
+    ours = station(made)
+    made.spoil({"verb": "sling", "do": "kill", "phase": "open"})
+    unmark, read = ours.queue.unmark, []
+    monkeypatch.setattr(ours.queue, "unmark", lambda issue: read.append(made.state(issue)) or unmark(issue))
+    rounds(ours)
+    assert read[0] == ("in_progress", ours.actor)
+    assert made.issue("de-1")["labels"] == []
+    assert ours.queue.claims.read_all()["de-1"].state == "failed"
+    assert len(made.polecats()) == 1
+
+
+def test_label_of_a_sling_stays_while_its_bead_cannot_be_claimed_again(town, station, monkeypatch):
+    made = town()
+    made.add("de-1", "One")
+    ours = station(made)
+    made.spoil({"verb": "sling", "do": "kill", "phase": "open"})
+    monkeypatch.setattr(ours.queue, "keep", lambda claim: ours.queue.claims.change(claim.but(owed="claim")) or "no")
+    rounds(ours, lambda _, decision: ours.queue.claims.read_all()["de-1"].state == "failed")
+    assert [label for label in made.issue("de-1")["labels"] if label.startswith(w.SLING_LABEL)]
+    again = station(made)
+    rounds(again)
+    assert made.state("de-1") == ("in_progress", ours.actor)
+    assert made.issue("de-1")["labels"] == []
