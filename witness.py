@@ -11199,7 +11199,7 @@ def asks_for_more(outcomes) -> bool:
     A look that failed is not taken again at once: git that hangs would be asked twelve times in a row. So it is with
     a queue that cannot be told something.
     """
-    again = {"sweep": False, "settle": False, "beat": False, "session": False}
+    again = dict.fromkeys(("sweep", "settle", "beat", "session", "spawn-unsettled"), False)
     return any(
         outcome.ok if outcome.kind in ("look", "keep") else again.get(outcome.kind, True) for outcome in outcomes
     )
