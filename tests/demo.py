@@ -13,6 +13,7 @@ import contextlib
 import email
 import json
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -55,7 +56,7 @@ SETTINGS = {
 HANDMADE = {"ann": "steady", "bob": "steady", "cat": "steady", "quinn": "silent", "mort": "mortal"}
 """The workers started by hand, and their parts; enough are well, for half of three or more would halt everything."""
 SET_FREE = """\
-def _settle_claim(station, retirement, outcome):
+def hand_over_issue(station, retirement, outcome):
     claim = station.queue.claims.read()[retirement.issue]
     station.queue.claims.change(claim.but(state='released'))"""
 # What switches a duty off: a setting where there is one, else a line that takes the place of Witness's own.
@@ -278,6 +279,10 @@ def take_away(pyz: Path, patch: str) -> str:
     start = '\nif __name__ == "__main__":'
     if text.count(start) != 1:
         raise RuntimeError(f"{pyz} holds a witness.py with {text.count(start)} starts")
+    taken = re.match(r"def (\w+)|(\w+)\.(\w+) =|$", patch)
+    for name in filter(None, taken.groups()):  # one that has moved would take nothing away
+        if not re.search(rf"^ *(?:def|class) {name}\b", text, re.MULTILINE):
+            raise RuntimeError(f"{pyz} has no {name} that could be switched off")
     return text.replace(start, f"\n{patch}\n\n{start}")
 
 

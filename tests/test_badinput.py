@@ -893,7 +893,10 @@ READ_ONLY = {
         ("config", "set", "interval", "5"),
         "{state}/witness-config.json: Permission denied; the setting was not changed",
     ),
-    "mail": (("mail", "send", "mayor/"), "{state}/mail: Permission denied"),
+    "mail": (
+        ("mail", "send", "mayor/"),
+        "{state}/witness.id: Permission denied; without an id of our own nothing is claimed",
+    ),
 }
 
 

@@ -61,11 +61,17 @@ class Replay:
         if not row["cwd"].startswith("$TOWN"):
             cwd = self.town.folder
         words = [self.mails.get(word, word) for word in row["argv"][1:]]
+        if row["argv"][0] == "bd":  # which kept the mail of the oldest towns
+            return self.town.bd(*words, cwd=cwd, **row["env"])
         return self.town.gt(*words, env=row["env"], cwd=cwd)
 
     def learn(self, row: dict, said: str) -> None:
         """Note which recorded mail is which of ours."""
-        if row["note"].startswith("inbox") and row["rc"] == 0:
+        if row["argv"][0] == "bd":
+            sent = [re.match(r"Message sent: (\S+)", text) for text in (row["stdout"], said)]
+            if all(sent):
+                self.mails[sent[0].group(1)] = sent[1].group(1)
+        elif row["note"].startswith("inbox") and row["rc"] == 0:
             ours = json.loads(said) or []
             for one in json.loads(row["stdout"]) or []:
                 same = (mail["id"] for mail in ours if (mail["subject"], mail["body"]) == (one["subject"], one["body"]))
@@ -78,6 +84,9 @@ class Replay:
         text = text.replace(f"file://{self.town.origin}", "file://$HOME/../origin.git")
         text = re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?Z?", "TIME", text)
         text = re.sub(r"thread-[0-9a-f]{12}", "THREAD", text)
+        text = re.sub(r"(?<=^Message sent: )\S+", "ID", text)
+        for recorded_id, ours in self.mails.items():
+            text = text.replace(ours, recorded_id)
         text = re.sub(r"\b(hq-wisp|hq-cv|de-wisp|hq)-(?!nope\b|cv-|wisp-)[0-9a-z]{3,5}\b", r"\1-ID", text)
         return re.sub(r"(polecat/\w+)([@-]|/de-\w+@)[0-9a-z]{8}\b", r"\1\2STAMP", text)
 

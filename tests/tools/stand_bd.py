@@ -139,7 +139,7 @@ class Program:
         if self.v < (1, 0, 0):
             return StoppedError(1, "", f"Error: {text}\n")
         data = {"error": text, **({"schema_version": 1} if self.v >= (1, 0, 3) else {})}
-        return StoppedError(1, "", json.dumps(data, indent=2) + "\n")
+        return StoppedError(1, "", json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
     def check_server(self, server: str, verb: str) -> None:
         """End the call where the server is down, the database damaged or of another schema."""
@@ -261,14 +261,14 @@ class Program:
     def print_list(self, items: list) -> str:
         """Return a list as it is printed."""
         if os.environ.get("BD_JSON_ENVELOPE") == "1" and self.v >= (1, 0, 3):
-            return json.dumps({"data": items, "schema_version": 1}, indent=2) + "\n"
-        return json.dumps(items, indent=2) + "\n"
+            return json.dumps({"data": items, "schema_version": 1}, indent=2, ensure_ascii=False) + "\n"
+        return json.dumps(items, indent=2, ensure_ascii=False) + "\n"
 
     def print_object(self, item: dict) -> str:
         """Return an object as it is printed."""
         if self.v >= (1, 0, 3):
             item = {**item, "schema_version": 1}
-        return json.dumps(item, indent=2) + "\n"
+        return json.dumps(item, indent=2, ensure_ascii=False) + "\n"
 
     # -- verbs ---------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SHARDS = 4
 """Two for each core of the smallest machine that builds this: half of the time of a test is waiting."""
-LIMIT_S = 40 * 60
+LIMIT_S = 75 * 60
 """A hanging suite ends with a message, long before whoever waits for it gives up."""
 GRACE_S = 60
 """For the tests under way to end what they started, after an interrupt."""
