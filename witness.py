@@ -2636,6 +2636,7 @@ class Signals(Value):
     issue: str = ""
     person: bool = False
     trouble: str = ""  # why nobody can be judged now
+    spawn_at: float = 0.0  # when the spawn that is under way began, 0 where none is
 
 
 class Verdict(Value):
@@ -2745,6 +2746,8 @@ def _is_starting(signals: Signals, progress: tuple) -> str:
     born_at = sighting.pane.created_at if sighting.pane is not None else 0.0
     if sighting.session == ABSENT and not signals.track.instance:
         born_at = sighting.worktree.born_at  # its first session may be on its way
+        if signals.spawn_at and born_at >= signals.spawn_at:
+            return "it is being made"
     age_s = signals.now - born_at
     return f"{span(age_s)} old" if 0 <= age_s < signals.config.start_grace else ""
 
@@ -4537,6 +4540,7 @@ def _gather_signals(draft: Draft, name: str, statuses: dict, trouble: str) -> Si
         issue=issue,
         person=seen.person,
         trouble=trouble,
+        spawn_at=draft.memory.spawn.at if draft.memory.spawn is not None else 0.0,
     )
 
 

@@ -102,6 +102,26 @@ def rows():
             "1m old",
             signals(GONE.but(worktree=make_tree(born_at=T0 - 60)), make_track(instance="")),
         ),
+        "starting-while-it-is-being-made": (
+            "starting",
+            "it is being made",
+            signals(
+                GONE.but(worktree=make_tree(born_at=T0 - 60)),
+                make_track(instance=""),
+                config={"start_grace": 0},
+                spawn_at=T0 - 70,
+            ),
+        ),
+        "what-was-there-before-is-not-being-made": (
+            "dead",
+            "it has no session",
+            signals(
+                GONE.but(worktree=make_tree(born_at=T0 - 60)),
+                make_track(instance=""),
+                config={"start_grace": 0},
+                spawn_at=T0 - 50,
+            ),
+        ),
         "dead-before-stuck": ("dead", "its pane has ended", signals(make_sighting(dead=True, **QUIET), look=GOOD_LOOK)),
         "stuck-before-busy": (
             "stuck",

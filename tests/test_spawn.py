@@ -12,6 +12,7 @@ from tools.simulation import (
     HOUR,
     MIN,
     T0,
+    Worker,
     World,
     make_claim,
     make_draft,
@@ -638,6 +639,19 @@ def test_with_claims_and_memory_lost_a_living_child_still_keeps_others_back():
     draft = make_draft(make_seen(issues=(make_issue(),), spawn=SpawnSight(alive=True, issue="de-9", name="de-9")))
     spawn_due(draft)
     assert draft.actions == []
+
+
+def test_a_worker_that_a_slow_spawn_is_making_is_not_called_dead():
+    world = spawning_world(start_grace=0)
+    world.tick()
+    world.now += 1
+    world.workers["de-1"] = Worker(world, "de-1", "de-1", world.child.branch)
+    world.wait(2 * MIN)
+    assert world.memory.polecats["de-1"].state == "starting"
+    world.end_child(ok=True)
+    world.tick()
+    assert world.memory.polecats["de-1"].state == "working"
+    assert not any("dead" in str(event) for event in world.events)
 
 
 @pytest.mark.parametrize("port", ["tmux", "git"])
