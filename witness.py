@@ -4853,7 +4853,10 @@ def report_issues(
         if only and issue.id not in only:
             continue
         filtered = "" if by_hand else why_filtered(issue, config, by_id)
-        reason = why_not_ready(issue, seen.now, by_id) or filtered or why_attended(issue, draft)
+        attended = why_attended(issue, draft)
+        # Of its own claims a shared queue says only that they are ours; which worker it is says more.
+        own = attended if (issue.status, issue.assignee) == ("in_progress", seen.actor) else ""
+        reason = own or why_not_ready(issue, seen.now, by_id) or filtered or attended
         rows.append(
             {
                 "id": issue.id,

@@ -9,6 +9,7 @@ import strategies
 from hypothesis import given
 from hypothesis import strategies as st
 from tools.simulation import (
+    ACTOR,
     DIRT,
     HOUR,
     MIN,
@@ -337,6 +338,19 @@ def test_issues_are_listed_in_the_queues_order_each_with_its_first_reason():
         ("de-3", False, "its status is closed"),
     ]
     assert set(rows[0]) == {"id", "title", "status", "priority", "spawnable", "reason"}
+
+
+def test_of_an_issue_in_our_own_name_the_worker_is_named():
+    held = {"status": "in_progress", "assignee": ACTOR}
+    issues = tuple(make_issue(one, **held) for one in ("de-1", "de-2", "de-3"))
+    issues = (*issues[:2], issues[2].but(status="closed"))
+    claims = {one: make_claim(one, name="rust") for one in ("de-1", "de-3")}
+    rows = report_issues(make_seen(make_sighting("rust"), issues=issues, claims=claims), Memory(), settings(), {})
+    assert {row["id"]: row["reason"] for row in rows} == {
+        "de-1": "worked on by rust",
+        "de-2": f"its status is in_progress, with {ACTOR}",
+        "de-3": f"its status is closed, with {ACTOR}",
+    }
 
 
 def test_what_keeps_every_spawn_back_is_the_reason_of_an_issue_that_has_none_of_its_own():
