@@ -610,9 +610,14 @@ def mask_secrets(text: str) -> str:
     return re.sub(LOOKS_SECRET, lambda match: (match.group(1) or "") + "[masked]", text)
 
 
+# No pattern, as in the name of a rig: each start of `status` would compile it.
+SHELL_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-")
+
+
 def shell_word(text: str) -> str:
     """Write a text so that a shell reads it as one word."""
-    return text if re.fullmatch(r"[\w@%+=:,./-]+", text) else "'" + text.replace("'", "'\"'\"'") + "'"
+    is_plain = text and SHELL_PLAIN.issuperset(text)
+    return text if is_plain else "'" + text.replace("'", "'\"'\"'") + "'"
 
 
 def utc(at: float) -> tuple:
@@ -6153,7 +6158,8 @@ def _read_rig_name(host: Host, path: str) -> str:
     name = config.get("name") if config.get("type") == "rig" else ""
     name = name if isinstance(name, str) and name else os.path.basename(path)
     # It becomes part of session names and mail folders, and folders may be called anything.
-    return re.sub(r"[^\w-]+", "-", name.encode("ascii", "replace").decode()).strip("-")[:RIG_NAME_LENGTH] or "rig"
+    plain = "".join(one if one.isascii() and (one.isalnum() or one in "_-") else " " for one in name)
+    return "-".join(plain.split()).strip("-")[:RIG_NAME_LENGTH] or "rig"
 
 
 def _choose_state(path: str) -> str:

@@ -189,6 +189,31 @@ def test_compiled_code_is_kept_even_where_it_is_switched_off(pyz, tmp):
     assert len(list(unpacked(tmp)[0].parent.glob("__pycache__/witness.*.pyc"))) == 1
 
 
+def test_what_is_compiled_at_the_first_start_leaves_the_docstrings_out(pyz, tmp):
+    assert run(sys.executable, pyz, "--version", env=environment(SHIV_ROOT=tmp)).status == 0
+    code = (
+        "import sys; sys.path[0] = sys.argv[1]; import witness;"
+        "print(witness.__doc__, witness.main.__doc__, witness.main.__code__.co_firstlineno)"
+    )
+    said = run(sys.executable, "-B", "-c", code, unpacked(tmp)[0].parent)
+    lines = unpacked(tmp)[0].read_text().splitlines()
+    (number,) = (number for number, line in enumerate(lines, 1) if line.startswith("def main("))
+    assert said == (0, f"None None {number}\n", "")
+
+
+@pytest.mark.parametrize("fault", ["folder", "source"])
+def test_what_cannot_be_compiled_at_the_first_start_is_left_to_the_import(pyz, tmp, fault):
+    module = tmp / "witness.py"
+    module.write_text("x = 1\n" if fault == "folder" else "x = \n")
+    if fault == "folder":
+        (tmp / "__pycache__").write_bytes(b"")
+    code = (
+        "import sys; sys.path[0] = sys.argv[1]; BUILD_ID, SIZE, is_private = 'x', 1, bool;"
+        "import _unpack; print(_unpack.compile_bare(sys.argv[2]))"
+    )
+    assert run(sys.executable, "-c", code, pyz, module) == (0, "None\n", "")
+
+
 def test_the_start_imports_nothing_of_shiv_once_unpacked(pyz):
     assert run(sys.executable, pyz, "--version").status == 0
     said = run(sys.executable, "-I", "-S", "-X", "importtime", pyz, "--version")

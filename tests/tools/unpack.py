@@ -30,6 +30,22 @@ def is_whole(module):
     return is_private(module) and os.path.getsize(module) == SIZE
 
 
+def compile_bare(module):
+    """Compile the module for this Python without its docstrings: each start reads less, and the daemon is smaller.
+
+    An import would leave them in, so the result has the name at which the next one looks. An import that finds nothing
+    there compiles for itself.
+    """
+    import importlib.util
+    import py_compile
+
+    cached, stamp = importlib.util.cache_from_source(module), py_compile.PycInvalidationMode.TIMESTAMP
+    try:
+        py_compile.compile(module, cached, doraise=True, optimize=2, invalidation_mode=stamp)
+    except (OSError, py_compile.PyCompileError):
+        pass  # whoever imports it meets the same, and says so
+
+
 def unpack(anew):
     """Return the folder to import from, unpacked by shiv where that is needed; anew: what is there is of no use."""
     name = os.path.basename(os.path.realpath(sys.argv[0])) + "_" + BUILD_ID
@@ -50,6 +66,7 @@ def unpack(anew):
                 with zipfile.ZipFile(sys.argv[0]) as opened:
                     # Over what is left of an earlier try, of which the names may be there and the bytes not.
                     _bootstrap.extract_site_packages(opened, _bootstrap.Path(folder), force=there)
+                compile_bare(os.path.join(packages, "witness.py"))
                 sys.path_importer_cache.clear()  # it may know the folder as it was
             return packages
         except OSError as error:  # not writable, a full disk, a quota: another file system may do
