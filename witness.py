@@ -7420,8 +7420,8 @@ class Gastown:
     def read_prefix(self) -> str:
         """Return what the ids of the rig's beads, and its sessions, begin with; "" where that was never known.
 
-        Under another prefix no session is found, and every worker would seem dead: a file that cannot be read says
-        nothing, and what it said before holds.
+        Under another prefix no session is found, and every worker would seem dead: a file that cannot be read, or has
+        lost the rig, says nothing, and what it said before holds.
         """
         rigs = read_object(self.host, os.path.join(self.path, "mayor", "rigs.json")).get("rigs")
         if not isinstance(rigs, dict):
@@ -7429,8 +7429,9 @@ class Gastown:
         entry = rigs.get(self.rig.name)
         beads = entry.get("beads") if isinstance(entry, dict) else None
         prefix = beads.get("prefix") if isinstance(beads, dict) else None
-        is_name = isinstance(prefix, str) and re.fullmatch(r"[A-Za-z0-9][\w-]{0,63}", prefix)
-        self._prefix = prefix if is_name else "gt"
+        if isinstance(prefix, str) and re.fullmatch(r"[A-Za-z0-9][\w-]{0,63}", prefix):
+            self._prefix = prefix
+        self._prefix = self._prefix or "gt"  # gt's own word for a rig that has none
         return self._prefix
 
     def session_of(self, who: str) -> str:

@@ -66,7 +66,7 @@ def test_town_is_looked_at_as_its_version_names_things(town, gastown, pair):
 
 def test_prefix_is_the_rigs_own_or_gt(town, gastown):
     made = town()
-    path, ours = made.path / "mayor/rigs.json", gastown(made)
+    path = made.path / "mayor/rigs.json"
     for entry, prefix in (
         ({"beads": {"prefix": "de"}}, "de"),
         ({"beads": {"prefix": "a_b-9"}}, "a_b-9"),
@@ -80,6 +80,7 @@ def test_prefix_is_the_rigs_own_or_gt(town, gastown):
         (None, "gt"),
     ):
         path.write_text(json.dumps({"rigs": {"demo": entry, "other": {"beads": {"prefix": "ot"}}}}))
+        ours = gastown(made)
         assert ours.read_prefix() == prefix, entry
     path.write_text("[")
     assert ours.read_prefix() == "gt"
@@ -267,8 +268,12 @@ def test_prefix_that_cannot_be_read_makes_nobody_dead(town, gastown):
     known, new = gastown(made), gastown(made)
     assert known.look()[0].session == "de-{name}"
     path = made.path / "mayor/rigs.json"
-    path.write_text(path.read_text()[:20])
-    assert known.look()[0].session == "de-{name}"
+    whole = path.read_text()
+    for text in (whole[:20], '{"rigs": {}}', whole.replace('"de"', "null"), whole.replace('"demo"', '"other"')):
+        assert text != whole
+        path.write_text(text)
+        assert known.look()[0].session == "de-{name}", text
+    path.write_text(whole[:20])
     sight, port = new.look()
     assert (sight, port.state) == (None, w.UNKNOWN)
     assert "rigs.json" in port.reason
