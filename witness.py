@@ -1112,6 +1112,7 @@ class Spawn(Value):
     issue: str
     at: float
     deadline_at: float
+    trouble: str = ""  # why it cannot be settled, although it has ended
 
 
 class PortTrack(Value):
@@ -2127,9 +2128,9 @@ def ready_argv(dialect: BdDialect, epic: str = "") -> tuple:
     return ("bd", "ready", "--json", "--limit", "0", *(("--parent", epic) if epic and dialect.deep else ()))
 
 
-def held_argv(dialect: BdDialect) -> tuple:
-    """Ask for what is in progress, whoever has it."""
-    return ("bd", "list", "--json", "--limit", "0", "--status", "in_progress", *dialect.list_words)
+def held_argv(dialect: BdDialect, status: str = "in_progress") -> tuple:
+    """Ask for what is in progress, or on a hook, whoever has it."""
+    return ("bd", "list", "--json", "--limit", "0", "--status", status, *dialect.list_words)
 
 
 def show_argv(issues) -> tuple:
@@ -2358,7 +2359,15 @@ def _read_json(text: str):
         raise ValueError("it printed no JSON")
     data = json.loads(text[start.end() :])
     # BD_JSON_ENVELOPE, to be the default of 2.0: the same payload, one level down.
-    return data["data"] if isinstance(data, dict) and "data" in data and "id" not in data else data
+    is_envelope = isinstance(data, dict) and "data" in data and "id" not in data
+    return data["data"] if is_envelope and not data.get("error") else data
+
+
+def _is_nothing(ran, data) -> bool:
+    """Tell whether an answer says that there is nothing, and complains of nothing."""
+    complaints = ran.err.decode("utf-8", "replace")
+    failed = re.search(r"(?im)^(error|fatal|panic)|dial tcp|connection refused|database is locked", complaints)
+    return data in (None, []) and (failed is None or bool(re.search(SAYS_MISSING, complaints)))
 
 
 def find_complaint(ran) -> str:
@@ -2413,12 +2422,12 @@ def decode_answer(ran) -> BdAnswer:
             data = _read_json(ran.text())
         except (ValueError, RecursionError) as error:
             said = said or clean_line(str(error), 80)
-        if isinstance(data, list):
+        if isinstance(data, list) and (data or _is_nothing(ran, data)):
             complaints = ran.err.decode("utf-8", "replace")
             return _read_items(data).but(missing=tuple(re.findall(SAYS_MISSING, complaints)))
         if isinstance(data, dict) and "error" not in data:
             return _read_items([data])
-        if data is None and not said.lower().startswith("error"):
+        if data is None and _is_nothing(ran, data):
             return BdAnswer(kind="issues")
     missing = tuple(re.findall(SAYS_MISSING, everything))
     kind = MISSING if missing else REFUSED if re.search(SAYS_REFUSED, everything) else ""
@@ -2579,12 +2588,10 @@ def decode_inbox(ran) -> Inbox:
             data = _read_json(ran.text())
         except (ValueError, RecursionError) as error:
             said = said or clean_line(str(error), 80)
-    if data is None and not said.lower().startswith("error"):
-        return Inbox(kind="mails")
-    if not isinstance(data, list):
+    if not (isinstance(data, list) and data) and not _is_nothing(ran, data):
         return Inbox(kind=UNKNOWN, reason=said or f"exit {ran.status} without a word")
     mails, bad = {}, []
-    for place, item in enumerate(data):
+    for place, item in enumerate(data or ()):
         try:
             mail = _read_mail(item)
             mails.setdefault(mail.id, mail)
@@ -2910,6 +2917,14 @@ class Draft:
             return f"paused: {self.seen.paused}"
         if self.memory.storm_at:
             return "many workers fell ill at once; `witness resume` goes on"
+        return ""
+
+    def why_unknown(self, ports) -> str:
+        """Say which of these ports does not answer, the first of them."""
+        for port in ports:
+            sight = self.seen.ports.get(port, Port())
+            if sight.state == UNKNOWN:
+                return f"{port} is unknown: {sight.reason}"
         return ""
 
     def may_time(self) -> bool:
@@ -3291,6 +3306,12 @@ def handle_dead(draft: Draft, verdict: Verdict, sighting: Sighting) -> None:
     )
 
 
+def settle_restart(draft: Draft, outcome: Outcome) -> None:
+    """Tell of a restart that could not be tried; one that was tells for itself."""
+    if not outcome.ok and not outcome.data.get("told"):
+        draft.tell("restarted", outcome.subject, f"it could not be tried: {outcome.detail}")
+
+
 def settle_nudge(draft: Draft, outcome: Outcome) -> None:
     """Record how a nudge arrived."""
     track = draft.memory.polecats.get(outcome.subject)
@@ -3475,14 +3496,20 @@ def tell_beside(draft: Draft) -> None:
         draft.tell("beside", "gt", notice)
 
 
-def mark_of(sighting: Sighting) -> str:
-    """Return what changes as soon as somebody has worked in a worktree: its branch, and when git last wrote there."""
+def mark_of(sighting: Sighting, rests: bool) -> str:
+    """Return what changes as soon as somebody has worked in a worktree: its branch, and when git last wrote there.
+
+    Without git it may have been worked in, too, until whoever was there came to rest.
+    """
     tree = sighting.worktree
-    return f"{tree.branch} {rfc3339(max(tree.git_at, tree.born_at))}"
+    return f"{tree.branch} {rfc3339(max(tree.git_at, tree.born_at))}" + " at rest" * rests
 
 
 def list_at_risk(draft: Draft) -> list:
-    """Return the workers whose worktrees gt may reset at any time: nobody is in them, or whoever is has no task."""
+    """Return the workers whose worktrees gt may reset at any time: nobody is in them, or whoever is has no task.
+
+    Nobody is where an agent has left its shell, too, whatever else is to be said of that worker.
+    """
     seen = draft.seen
     if seen.town is None or not seen.town.reuses:
         return []
@@ -3492,22 +3519,48 @@ def list_at_risk(draft: Draft) -> list:
         if draft.memory.spawn is not None and not track.instance:
             continue  # it is being made
         gone = sighting.session == ABSENT and not sighting.process_lives
+        pane = sighting.pane
+        gone = gone or (pane is not None and (pane.dead or sighting.shell == "interactive"))
         left = verdict is not None and verdict.state in ("idle", "dead")
         if (gone or left) and not sighting.worktree.trouble and name not in draft.memory.retirements:
             found.append(name)
     return found
 
 
-def is_kept(draft: Draft, name: str) -> bool:
-    """Tell whether the work of one at risk was kept in the state in which it is now."""
-    return draft.memory.polecats.get(name, Track()).kept == mark_of(draft.seen.sightings[name])
+def list_resting(draft: Draft) -> tuple:
+    """Return the idle workers that gt may put to other work: nothing moves there any more, and no person looks in.
+
+    With heartbeats they would look at work for ever: none would be used again, and each sling would make one more.
+    """
+    found = []
+    for name, verdict in draft.verdicts.items():
+        pane = draft.seen.sightings[name].pane
+        quiet = verdict.state == "idle" and verdict.quiet_s >= draft.config.stuck_after
+        if quiet and (pane is None or not pane.attached):
+            found.append(name)
+    return tuple(found)
+
+
+def list_unkept(draft: Draft) -> dict:
+    """Return {a worker at risk whose work was not kept in the state in which it is now: the mark of that state}."""
+    resting, found = list_resting(draft), {}
+    for name in list_at_risk(draft):
+        mark = mark_of(draft.seen.sightings[name], name in resting)
+        if draft.memory.polecats.get(name, Track()).kept != mark:
+            found[name] = mark
+    return found
 
 
 def keep_due(draft: Draft) -> None:
-    """Keep the work of everybody at risk, once in each state."""
-    for name in [one for one in list_at_risk(draft) if not is_kept(draft, one)][:KEEPS_PER_TICK]:
-        why = "gt may reset its worktree at any time"
-        draft.act(KeepWork(subject=name, mark=mark_of(draft.seen.sightings[name]), why=why))
+    """Keep the work of everybody at risk, once in each state; who could not be kept before does not hold up others."""
+    at_risk = set(list_at_risk(draft))
+    for name, track in draft.memory.polecats.items():
+        if track.kept and name in draft.seen.sightings and name not in at_risk:
+            draft.put("polecats", name, track.but(kept=""))  # it works again, and need not call git for that
+    failed = {matter.name for matter in draft.memory.escalations.values() if matter.cause == "unkept"}
+    unkept = list_unkept(draft)
+    for name in sorted(unkept, key=lambda one: one in failed)[:KEEPS_PER_TICK]:
+        draft.act(KeepWork(subject=name, mark=unkept[name], why="gt may reset its worktree at any time"))
 
 
 def settle_kept(draft: Draft, outcome: Outcome) -> None:
@@ -3523,20 +3576,6 @@ def settle_kept(draft: Draft, outcome: Outcome) -> None:
     else:
         summary = f"The work of {name}, who is gone, could not be kept: {clean_line(outcome.detail)}"
         raise_matter(draft, "unkept", name, track.instance, summary, "no worker is slung until it is")
-
-
-def list_resting(draft: Draft) -> tuple:
-    """Return the idle workers that gt may put to other work: nothing moves there any more, and no person looks in.
-
-    With heartbeats they would look at work for ever: none would be used again, and each sling would make one more.
-    """
-    found = []
-    for name, verdict in draft.verdicts.items():
-        pane = draft.seen.sightings[name].pane
-        quiet = verdict.state == "idle" and verdict.quiet_s >= draft.config.stuck_after
-        if quiet and (pane is None or not pane.attached):
-            found.append(name)
-    return tuple(found)
 
 
 def beat_due(draft: Draft) -> None:
@@ -3556,9 +3595,19 @@ def beat_due(draft: Draft) -> None:
             and one.name not in resting
         )
     )
-    draft.change(beat_at=seen.now)
     if sessions:
+        draft.change(beat_at=seen.now)
         draft.act(SendHeartbeats(subject="workers", sessions=sessions))
+
+
+def settle_beat(draft: Draft, outcome: Outcome) -> None:
+    """Send heartbeats again in the next tick where that failed: who has none for 3 minutes is ended by a sling."""
+    if outcome.ok:
+        close_matter(draft, "beat", "", "heartbeats are sent again")
+        return
+    draft.change(beat_at=0.0)
+    summary = f"Heartbeats cannot be sent, and the next sling ends whoever has none: {clean_line(outcome.detail)}"
+    raise_matter(draft, "beat", "", "", summary, "try `gt heartbeat --state=working` in the rig")
 
 
 def patrol_due(draft: Draft) -> None:
@@ -3833,8 +3882,7 @@ def _why_unmade(draft: Draft) -> str:
     town = draft.seen.town
     if town is None and not draft.config.agent_command:
         return "agent_command is not set; `witness config set agent_command …` says what to run"
-    # A sling may reset the worktree of one who is not there.
-    unkept = sorted(name for name in list_at_risk(draft) if not is_kept(draft, name))
+    unkept = sorted(list_unkept(draft))  # a sling may reset the worktree of one who is not there
     return (town.left if town is not None else "") or (f"the work of {unkept[0]} is not kept yet" if unkept else "")
 
 
@@ -3845,19 +3893,18 @@ def why_no_spawn(draft: Draft, by_hand: bool = False) -> str:
         return draft.halted()
     if not config.auto_spawn and not by_hand:
         return "auto_spawn is off"
-    left = _why_unmade(draft)
+    # Where no town is seen because its gt does not answer, an agent_command that is not set is no reason.
+    left = draft.why_unknown(("spawner",) if seen.town is None else ()) or _why_unmade(draft)
+    left = left or draft.why_unknown(("queue", "tmux", "git", "spawner"))
     if left:
         return left
-    for port in ("queue", "tmux", "git", "spawner"):
-        sight = seen.ports.get(port, Port())
-        if sight.state == UNKNOWN:
-            return f"{port} is unknown: {sight.reason}"
     if seen.issues is None:
         return "the queue could not be read"
     if seen.claims is None:
         return "the claims cannot be read"
     if memory.spawn is not None:
-        return f"the spawn for {memory.spawn.issue} is under way"
+        trouble = memory.spawn.trouble
+        return f"the spawn for {memory.spawn.issue} is under way" + f", and what came of it: {trouble}" * bool(trouble)
     live = count_live(draft)
     if live >= config.max_workers:
         return f"{live} live workers, max_workers is {config.max_workers}"
@@ -3928,20 +3975,37 @@ def spawn_due(draft: Draft) -> None:
         return
 
 
-def record_failure(draft: Draft, issue: str, error: str, counts: bool = True) -> None:
-    """Count a failed attempt of an issue; after SPAWN_ATTEMPTS it waits for a person, who is told."""
+def record_failure(draft: Draft, issue: str, error: str, counts: bool = True, at_once: bool = False) -> None:
+    """Count a failed attempt of an issue; after SPAWN_ATTEMPTS it waits for a person, who is told.
+
+    at_once: the next may follow without a wait.
+    """
     effort = draft.memory.issues.get(issue, Effort())
     attempts = min(effort.attempts + counts, SPAWN_ATTEMPTS)
-    wait_s = SPAWN_BACKOFF_S[min(max(attempts, 1), len(SPAWN_BACKOFF_S)) - 1]
+    wait_s = 0 if at_once else SPAWN_BACKOFF_S[min(max(attempts, 1), len(SPAWN_BACKOFF_S)) - 1]
     draft.put("issues", issue, Effort(attempts=attempts, next_at=draft.seen.now + wait_s, error=clean_line(error)))
     if attempts >= SPAWN_ATTEMPTS:
         summary = f"Issue {issue} was given up after {attempts} failed attempts: {clean_line(error)}"
         raise_matter(draft, f"spawn-{issue}", "", "", summary)
 
 
+def settle_unsettled(draft: Draft, outcome: Outcome) -> None:
+    """Tell why a spawn that has ended cannot be settled; a person learns of it when it has taken its whole time."""
+    spawn, why = draft.memory.spawn, clean_line(outcome.detail)
+    if spawn is None:
+        return
+    if why != spawn.trouble:
+        draft.tell("spawn-failed", outcome.subject, f"what came of it cannot be told yet: {why}")
+        draft.change(spawn=spawn.but(trouble=why))
+    if draft.seen.now > spawn.deadline_at:
+        summary = f"The spawn for {outcome.subject} has ended, and what came of it cannot be told: {why}"
+        raise_matter(draft, "unsettled", "", "", summary, "no other worker is started until it can")
+
+
 def settle_spawn(draft: Draft, outcome: Outcome) -> None:
     """Draw the consequences of a spawn's end; a fault of host or tool is no attempt of the issue."""
     draft.change(spawn=None)
+    close_matter(draft, "unsettled", "", "it is settled")
     issue = outcome.subject
     if outcome.ok:
         draft.tell("spawned", outcome.data.get("name", ""), f"works on {issue}")
@@ -3958,13 +4022,11 @@ def settle_spawn(draft: Draft, outcome: Outcome) -> None:
         effort = draft.memory.issues.get(issue, Effort())
         draft.put("issues", issue, effort.but(next_at=draft.seen.now + draft.config.interval, error=outcome.detail))
         return
-    if fault == "step":  # one of several that make a worker of what a sling has left; the next may follow at once
-        effort = draft.memory.issues.get(issue, Effort())
-        attempts = min(effort.attempts + 1, SPAWN_ATTEMPTS)
-        draft.put("issues", issue, Effort(attempts=attempts, next_at=draft.seen.now, error=clean_line(outcome.detail)))
+    draft.tell("spawn-failed", issue, outcome.detail)
+    if fault == "step":  # one of several that make a worker of what a sling has left
+        record_failure(draft, issue, outcome.detail, at_once=True)
         draft.change(spawned_at=0.0)
         return
-    draft.tell("spawn-failed", issue, outcome.detail)
     if fault == "taken":
         draft.put("issues", issue, Effort(attempts=SPAWN_ATTEMPTS, error=outcome.detail))
         raise_matter(draft, f"spawn-{issue}", "", "", f"Issue {issue} gets no worker: {outcome.detail}")
@@ -4102,8 +4164,9 @@ def _find_orphans(draft: Draft) -> dict:
         if _is_there(draft, claim, there):
             continue
         session = session_for(draft.config.session_name, seen.rig, claim.name)
-        # A worktree of another name may hold it: a second try, say, whose claim was lost.
-        if session not in (seen.sessions or ()) and not why_inhabited(issue, draft, None):
+        # Slung anew, it lives, and works on another. A worktree of another name may hold it: a second try, say.
+        lives = session in (seen.sessions or ()) and claim.name not in seen.sightings
+        if not lives and not why_inhabited(issue, draft, None):
             found[issue.id] = claim
     return found
 
@@ -4126,12 +4189,13 @@ def watch_orphans(draft: Draft) -> None:
         after_s = draft.config.release_orphans_after
         if matter is None and issue in memory.missed:
             branch = f"; its branch {claim.branch} is untouched" * bool(claim.branch)
-            summary = f"Issue {issue} was worked on by {claim.name}, whose worktree is gone{branch}"
+            gone = "which works on another now" if claim.name in seen.sightings else "whose worktree is gone"
+            summary = f"Issue {issue} was worked on by {claim.name}, {gone}{branch}"
             if not claim.at:
                 summary = f"Issue {issue} is in progress for {claim.actor}, and nothing here works on it"
-            evidence = f"no session and no worktree of {claim.name}, seen twice; `spawn reset {issue}` frees it"
+            evidence = f"nothing here works on it, seen twice; `spawn reset {issue}` frees it"
             raise_matter(draft, f"orphan-{issue}", "", "", summary, evidence)
-        elif matter is None or not after_s or matter.evidence.startswith(KEPT):
+        elif matter is None or not after_s or matter.evidence.startswith(KEPT) or claim.name in seen.sightings:
             continue
         elif seen.now >= matter.opened_at + after_s:
             draft.act(ReleaseOrphan(subject=issue, claim=claim, why=f"{claim.name} is gone"))
@@ -4240,7 +4304,12 @@ def _weigh_reassigned(draft: Draft, mail: Mail, ask: Ask) -> None:
     claim = (seen.claims or {}).get(ask.bead)
     holder = re.fullmatch(rf"{re.escape(seen.rig)}/(?:polecats/)?({POLECAT_NAME})", issue.assignee)
     name = claim.name if claim is not None and issue.assignee == seen.actor else holder.group(1) if holder else ""
-    if name and name != ask.name and issue.status == "in_progress":
+    sighting = seen.sightings.get(ask.name)
+    present = find_assignment(sighting, draft.claims.get(ask.name), None)[0] if sighting is not None else ""
+    if present not in ("", ask.bead):  # slung anew, it has other work by now
+        if _acknowledge(draft, mail.id, f"{ask.name} works on {present}"):
+            draft.tell("mail", ask.name, f"asked to end it for {ask.bead}, and it works on {present}")
+    elif name and name != ask.name and issue.status == "in_progress":
         _take_request(draft, mail, ask)
     elif _acknowledge(draft, mail.id, f"{ask.bead} is not another's"):
         draft.tell("mail", ask.name, f"asked to end it for {ask.bead}, which is not another worker's")
@@ -4258,15 +4327,18 @@ def _hand_on(draft: Draft, mail: Mail, ask: Ask) -> None:
     draft.tell("forwarded", mail.sender, mail.subject)
 
 
-def _note(draft: Draft, mail: Mail, ask: Ask) -> None:
-    """Archive a mail that is only news; what a finished worker wants merged the refinery is told, where it must be."""
-    if not _acknowledge(draft, mail.id, ask.reason or f"noted: {mail.subject}"):
-        return
-    town = draft.seen.town
+def _feed_refinery(draft: Draft, mail: Mail, ask: Ask) -> None:
+    """Tell the refinery what a finished worker wants merged, where gt leaves that to the witness."""
+    town, rig = draft.seen.town, draft.seen.rig
     if ask.kind == "done" and town is not None and not town.typed and re.search(r"(?m)^MR:[ \t]*\S", mail.body):
-        rig = draft.seen.rig
         draft.post(f"merge.{mail.id}", f"{rig}/refinery", merge_letter(rig, ask.name, mail))
-    draft.tell("mail", ask.name or mail.sender, ask.reason or mail.subject)
+
+
+def _note(draft: Draft, mail: Mail, ask: Ask) -> None:
+    """Archive a mail that is only news."""
+    if _acknowledge(draft, mail.id, ask.reason or f"noted: {mail.subject}"):
+        _feed_refinery(draft, mail, ask)
+        draft.tell("mail", ask.name or mail.sender, ask.reason or mail.subject)
 
 
 def read_mails(draft: Draft) -> None:
@@ -4296,6 +4368,9 @@ def read_mails(draft: Draft) -> None:
         ask = read_ask(mail, seen.rig, trusted)
         if ask.kind == "shutdown" or (ask.kind == "done" and draft.config.retire_on_done):
             _take_request(draft, mail, ask)
+            request = draft.memory.requests.get(ask.name)
+            if mail.id in draft.memory.handled or (request is not None and mail.id in request.mails):
+                _feed_refinery(draft, mail, ask)  # once: from now on the mail is known
         elif ask.kind == "reassigned":
             _weigh_reassigned(draft, mail, ask)
         elif ask.kind in ("mind", "failed", "kill"):
@@ -4476,9 +4551,12 @@ SETTLE = {
     "letter": settle_letter,
     "retire": settle_retirement,
     "spawn": settle_spawn,
+    "spawn-unsettled": settle_unsettled,
+    "restart": settle_restart,
     "release": settle_release,
     "settle": settle_owed,
     "keep": settle_kept,
+    "beat": settle_beat,
     "patrol": settle_patrol,
     "session": settle_session,
 }
@@ -4655,6 +4733,8 @@ def next_deadline(decision: Decision, seen: Observation, config: Config) -> floa
     due = [request.next_at for request in memory.requests.values()]
     due += [retirement.next_at for retirement in memory.retirements.values()]
     due += [letter.next_at for letter in memory.pending.values()]
+    if seen.town is not None and seen.town.reuses and memory.beat_at:
+        due.append(memory.beat_at + BEAT_S)
     if seen.issues and not why_idle_queue(decision, seen, config):
         due.append(memory.spawned_at + config.spawn_delay_ms / 1000)
     latest = seen.now + config.interval
@@ -5686,8 +5766,6 @@ def run_child(
                     theirs[number], ours[name] = os.pipe()
                     os.set_blocking(ours[name], False)
             child = start_child(argv, env, theirs, cwd, keep_fds)
-            if began is not None:
-                began(child.pid)
         except FileNotFoundError as error:
             return Ran(argv=argv, status=None, out=b"", err=b"", failure=f"{error.filename} is missing")
         except OSError as error:
@@ -5698,6 +5776,8 @@ def run_child(
                     os.close(fd)
         out, err = [], []
         try:
+            if began is not None:
+                began(child.pid)
             failure = _talk(ours, stdin, {"stdout": sink or out.append, "stderr": err.append}, deadline, limit_bytes)
             if not failure and child.outlives(deadline):
                 failure = "timeout"
@@ -7424,9 +7504,9 @@ class Gastown:
         lost the rig, says nothing, and what it said before holds.
         """
         rigs = read_object(self.host, os.path.join(self.path, "mayor", "rigs.json")).get("rigs")
-        if not isinstance(rigs, dict):
+        if not isinstance(rigs, dict) or self.rig.name not in rigs:
             return self._prefix
-        entry = rigs.get(self.rig.name)
+        entry = rigs[self.rig.name]
         beads = entry.get("beads") if isinstance(entry, dict) else None
         prefix = beads.get("prefix") if isinstance(beads, dict) else None
         if isinstance(prefix, str) and re.fullmatch(r"[A-Za-z0-9][\w-]{0,63}", prefix):
@@ -7458,12 +7538,6 @@ class Gastown:
                 agent = agents.get(name) if isinstance(agents, dict) else None
                 return "ours" if is_seat_agent(agent) else clean_line(name, 40)
         return ""
-
-    def list_convoyed(self) -> set:
-        """Return the issues of open convoys as they are now, whether or not gt's daemon runs; none where unknown."""
-        if not self.can("feeds") or self.bd.meet():
-            return set()
-        return set(decode_convoys(self.bd.run(*CONVOYS_ARGV)) or ())
 
     def daemon_runs(self) -> bool:
         """Tell whether gt's daemon runs, or may run: its lock is the truth."""
@@ -7502,7 +7576,7 @@ class Gastown:
         if not os.path.isfile(os.path.join(home, "town.json")):
             return None, Port(state=UNKNOWN, reason=f"the town is away: no town.json is in {home}")
         if self.can("prefixed") and not self.read_prefix():
-            why = f"rigs.json in {home} cannot be read; it says what sessions are called"
+            why = f"rigs.json in {home} does not tell of {self.rig.name}; it says what sessions are called"
             return None, Port(state=UNKNOWN, reason=why)
         unknown = self._look_at_convoys()
         town = Town(
@@ -7566,7 +7640,7 @@ class BeadsQueue:
         self.bd = Bd(host, rig.path, config.tool_timeout)
         self.fresh = False
         self._looks = 0
-        self._held, self._known = {}, {}  # by id: in progress, and closed or gone, as of the last fresh look
+        self._held, self._known = {}, {}  # by id: in progress; closed, gone or hooked: as of the last fresh look
         self._below, self._placed = frozenset(), frozenset()  # below the epic; ready ids of which that is known
 
     # -- looking -------------------------------------------------------------------------------------
@@ -7615,7 +7689,8 @@ class BeadsQueue:
             meant = [one for one in asked or () if one not in known and one not in wanted and is_issue_id(one)]
             shown += [one for one in self._show(meant) if one.type]  # a name that is no issue's is none
             # Of what is open, only a person's own command keeps what was so a moment ago.
-            self._known = {one.id: one for one in shown if one.status in CLOSED or asked is not None}
+            lasting = (*CLOSED, *self.HELD)
+            self._known = {one.id: one for one in shown if one.status in lasting or asked is not None}
             # What is open and was not among the ready waits for something: bd has judged that, not we.
             by_id.update({one.id: one.but(status=NOT_READY) if one.status == "open" else one for one in shown})
         for one in self._show([one for one in named if one not in by_id], strict=False):
@@ -7904,6 +7979,10 @@ class TownQueue(BeadsQueue):
         """Return our name without a slash: gt can make no session of it, so its daemon takes nothing held under it."""
         return claim.actor.replace("/", ":")
 
+    def _holder(self, claim: Claim) -> str:
+        """Return the name under which a bead is held whose work waits to be merged: any may come into a convoy yet."""
+        return self._park(claim) if self.town.can("feeds") else claim.actor
+
     def _name(self, issue: Issue, claim: Claim | None) -> Issue:
         issue = issue.but(status="in_progress") if issue.status == "hooked" else issue
         held = claim is not None and claim.state not in ("released", "closed") and issue.status == "in_progress"
@@ -7914,6 +7993,19 @@ class TownQueue(BeadsQueue):
         pattern = rf"{re.escape(self.rig.name)}/(?:polecats/)?({POLECAT_NAME})"
         match = re.fullmatch(pattern, issue.assignee) if issue.status in self.HELD else None
         return match.group(1) if match and is_polecat_name(match.group(1)) else ""
+
+    def list_hooked(self, name: str) -> list:
+        """Return the ids of all beads that hang on a worker's hook.
+
+        Raises:
+            ToolError: that cannot be known.
+        """
+        self._meet()
+        answers = [self._ask(held_argv(self.bd.dialect, status)) for status in self.HELD]
+        bad = [one for answer in answers for one in answer.bad]
+        if bad:
+            raise ToolError(f"bd list: {bad[0]}", f"look what hangs on the hook of {name}")
+        return sorted({one.id for answer in answers for one in answer.issues if self.find_hook(one) == name})
 
     # -- the label of a sling ------------------------------------------------------------------------
 
@@ -7950,10 +8042,13 @@ class TownQueue(BeadsQueue):
         """Tell the database what it was not told yet; see BeadsQueue.settle.
 
         A bead whose work waits to be merged is marked, taken off its hook, and told where the work is. Its worker is
-        gone, and `gt polecat nuke` would open what still hangs on its hook. In an open convoy it is held under a name
-        that gt's daemon takes for alive, or it would be given to a worker again.
+        gone, and `gt polecat nuke` would open what still hangs on its hook. Where gt's daemon feeds from convoys it is
+        held under a name that it takes for alive, or it would be given to a worker again.
         """
         issue = self.find(claim.issue) if claim.owed == "label" else None
+        if issue is not None and issue.status == "open" and HANDED_OVER_LABEL in issue.labels:
+            self._reclaim(claim, issue)  # we had marked it, and gt has opened it since
+            issue = self.find(claim.issue)
         if issue is not None and issue.status != "open" and issue.assignee in self._list_holders(claim):
             marked = HANDED_OVER_LABEL in issue.labels
             if not marked:
@@ -7967,7 +8062,7 @@ class TownQueue(BeadsQueue):
 
     def _take_off(self, claim: Claim, issue: Issue) -> None:
         """Take a bead off the hook of a worker that is gone."""
-        holder = self._park(claim) if claim.issue in self.town.list_convoyed() else claim.actor
+        holder = self._holder(claim)
         if issue.status in CLOSED or (issue.status, issue.assignee) == ("in_progress", holder):
             return
         argv = hold_argv(claim.issue, holder)
@@ -9346,13 +9441,26 @@ class RefusedError(Exception):
         self.escalate = escalate
 
 
+def _read_start(tools: Tools, branch: str) -> str:
+    """Return where a branch began, as its own reflog tells; "" where that is not known."""
+    path = os.path.join(tools.rig.common, "logs", "refs", "heads", *branch.split("/"))
+    log = (tools.host.read(path, 1 << 30) or b"") if branch else b""
+    first = re.match(rb"([0-9a-f]{40,64}) ([0-9a-f]{40,64}) [^\t\n]*\t?([^\n]*)", log)
+    if first is None:
+        return ""
+    old, new, said = (part.decode("utf-8", "replace") for part in first.groups())
+    # In a bare clone, such as gt's, its making is not written down: then the first change of it says what was before.
+    return old if old.strip("0") else new if said.startswith("branch: Created from") else ""
+
+
 def _sum_up(tools: Tools, retirement: Retirement) -> dict:
     git, tip = tools.git, retirement.tip
     default = default_branch(git, tools.config)
     since = f"{retirement.start}..{tip}"
     # Commits of others that it pulled in are none of its own.
-    no_commits = bool(retirement.start) and (retirement.idle or not git.line(None, "rev-list", "-n1", since))
+    no_commits = retirement.idle or (bool(retirement.start) and not git.line(None, "rev-list", "-n1", since))
     return {
+        "start": retirement.start,
         "ref": RETIRED_REFS + retirement.id,
         "commit": retirement.commit,
         "tip": tip,
@@ -9443,6 +9551,8 @@ def _move(tools: Tools, retirement: Retirement) -> Retirement:
         _refuse(tools, retirement, findings, escalate=True)  # nobody is left to tell
     log = tools.host.read(os.path.join(tree.admin, "logs", "HEAD"), 1 << 30)
     retirement = retirement.but(tip=_find_tip(tools, retirement, tree), idle=log is not None and says_idle(log))
+    # Of a worker that others made no claim says where it began.
+    retirement = retirement.but(start=retirement.start or _read_start(tools, tree.branch))
     return retirement.but(commit=preserve(tools, retirement, tree))
 
 
@@ -10361,11 +10471,16 @@ def _fingerprint(tools: Tools, tree: Worktree) -> str:
     """Return what differs as soon as a worktree holds something else than before."""
     import zlib
 
-    changed, files_at = changed_files(tools.git, tree)
+    changed, _ = changed_files(tools.git, tree)
     head = tools.git.value(tree, "rev-parse", "--verify", "--quiet", "HEAD")
     log = tools.host.look(os.path.join(tree.admin, "logs", "HEAD"))
-    said = f"{head} {tree.branch} {log.st_size if log else 0} {files_at:.6f} {sorted(changed)}"
-    return f"state {zlib.crc32(said.encode('utf-8', 'surrogateescape')):08x} of {(head or 'nothing')[:12]}"
+    said = [head, tree.branch, log.st_size if log else 0]
+    for path in sorted(changed):  # what came with its old time, out of an archive say, has a new ctime
+        about = tools.host.look(os.path.join(tree.path, path))
+        said.append((path, about and (about.st_size, about.st_mtime_ns, about.st_ctime_ns)))
+    staged = tools.git.ask(tree, "diff-index", "--cached", "-z", "HEAD") if head else b""
+    digest = zlib.crc32(staged, zlib.crc32(repr(said).encode("utf-8", "surrogateescape")))
+    return f"state {digest:08x} of {(head or 'nothing')[:12]}"
 
 
 def keep_work(tools: Tools, tree: Worktree) -> str:
@@ -10437,13 +10552,30 @@ def find_doomed(rig: Rig) -> str:
 
     To gt, which looks for NAME/RIG/.git, also a clone or a worktree at NAME itself is what a dead sling has left.
     """
-    with os.scandir(rig.polecats) as entries:
-        names = sorted(one.name for one in entries if one.is_dir(follow_symlinks=False) and one.name[:1] != ".")
+    try:
+        with os.scandir(rig.polecats) as entries:
+            names = sorted(one.name for one in entries if one.is_dir(follow_symlinks=False) and one.name[:1] != ".")
+    except FileNotFoundError:  # nobody was ever made here
+        return ""
     for name in names:
         folder = os.path.join(rig.polecats, name)
         is_its_own = os.path.lexists(os.path.join(folder, rig.name, ".git"))
         if not is_its_own and any(files for _, _, files in os.walk(folder, onerror=raise_error)):
             return folder
+    return ""
+
+
+def _keep_all(station: Station, trees) -> str:
+    """Keep the work of each of these worktrees; return why that of one is not kept."""
+    for tree in trees:
+        try:
+            ref = keep_work(station.tools, tree) if not tree.trouble else ""
+        except (ToolError, OSError) as error:
+            return f"the work of {tree.name} cannot be kept: {clean_line(str(error))}"
+        if tree.trouble:
+            return f"the work of {tree.name} cannot be kept: {tree.trouble}"
+        if ref:
+            station.store.tell("kept", tree.name, f"{ref}: before a sling")
     return ""
 
 
@@ -10454,25 +10586,26 @@ def protect(station: Station, resting=()) -> str:
     """
     if not station.town.can("reuses"):
         return ""
-    trees = list_trees(station)
+    found, strangers, fault = list_worktrees(station.rig, Shelf(station.host))
+    if fault:
+        return fault
+    trees = {tree.name: tree for tree in found}
     lives = list_lives(station, trees, agents=True)
     if lives is None:
         return "tmux does not answer, so nobody knows whose worktrees are at risk"
     lives -= set(resting)
-    doomed = find_doomed(station.rig)
+    try:
+        doomed = find_doomed(station.rig)
+    except OSError as error:
+        return f"{error.filename} cannot be looked through: {error.strerror}"
     if doomed:
         return f"{doomed} holds files, and gt deletes each folder there that is no worktree of its own; move it away"
-    for name, tree in trees.items():
-        if name in lives:
-            continue
-        if tree.trouble:
-            return f"the work of {name} cannot be kept: {tree.trouble}"
-        try:
-            ref = keep_work(station.tools, tree)
-        except ToolError as error:
-            return f"the work of {name} cannot be kept: {error.message}"
-        if ref:
-            station.store.tell("kept", name, f"{ref}: before a sling")
+    for name, why in strangers:  # to gt it is a worktree all the same, and idle
+        if os.path.lexists(os.path.join(station.rig.polecats, name, station.rig.name, ".git")):
+            return f"the work of {clean_line(name, 60)} cannot be kept: {why}"
+    fault = _keep_all(station, [tree for name, tree in trees.items() if name not in lives])
+    if fault:
+        return fault
     if lives and not station.town.can("beats"):
         return f"{station.town.gt.told()} would end {min(lives)}, and knows no `gt heartbeat` that keeps it alive"
     sessions = tuple(session_for(station.config.session_name, station.rig.name, name) for name in sorted(lives))
@@ -10553,13 +10686,21 @@ def look_at_slung(station: Station, claim: Claim, sight: SpawnSight | None) -> t
     return Slung(made=min(made, key=lambda one: (one not in lives, one)) if made else "", lives=lives), trees
 
 
+def _find_start(git: Git, config: Config, tree: Worktree) -> str:
+    """Return where the work of a new worktree begins, "" where that cannot be told: it must settle all the same."""
+    try:
+        default = default_branch(git, config)
+        return (git.value(tree, "merge-base", "HEAD", default) if default else "") or ""
+    except ToolError:  # a kill inside `git worktree add` leaves a HEAD that names nothing
+        return ""
+
+
 def _settle_slung(station: Station, action: Action, claim: Claim, slung: Slung, trees, reason, fault="") -> Outcome:
     queue, git = station.queue, station.tools.git
     state, name = judge_slung(slung)
     tree, start = trees.get(name), claim.start
     if tree is not None and not start:
-        default = default_branch(git, station.config)
-        start = (git.value(tree, "merge-base", "HEAD", default) if default else "") or ""
+        start = _find_start(git, station.config, tree)
     branch = tree.branch if tree is not None else claim.branch
     claim = claim.but(state=state, name=name or claim.name, branch=branch, start=start)
     if state == "working":
@@ -10704,9 +10845,9 @@ def _why_not_nuked(station: Station, retirement: Retirement, folder: str) -> str
     name = retirement.name
     if station.tools.git.test(None, "show-ref", "--verify", "--quiet", f"refs/heads/polecat/{name}"):
         return f"it would delete the branch polecat/{name}"
-    issue = station.queue.find(retirement.issue) if is_issue_id(retirement.issue) else None
-    if issue is not None and station.queue.find_hook(issue) == name:
-        return f"it would open {issue.id}, which hangs on its hook still"
+    hooked = station.queue.list_hooked(name)
+    if hooked:
+        return f"it would open {', '.join(hooked)}, on its hook still"
     lives = list_lives(station, (name,))
     if lives is None or lives:
         return "a session of that name is there" if lives else "tmux does not answer"
@@ -10771,17 +10912,20 @@ def hand_over_issue(station: Station, retirement: Retirement, outcome: Outcome) 
         claim = take_over(station, retirement) or claim
     if claim is None or claim.actor != station.actor or claim.name != retirement.name:
         return
-    claim = claim.but(ref=outcome.data.get("ref") or "", tip=outcome.data.get("tip") or "")
+    ref, tip, start = (outcome.data.get(key) or "" for key in ("ref", "tip", "start"))
+    claim = claim.but(ref=ref, tip=tip, start=claim.start or start)
     if outcome.data.get("no_commits"):
-        queue.release(claim)
-    elif outcome.data.get("merged") and station.config.close_merged:
+        left = queue.release(claim)
+        told = f"{claim.name} was retired without a commit"
+        station.store.tell("released", claim.issue, f"{told}; {left}" if left else told)
+    elif outcome.data.get("merged") and claim.start and station.config.close_merged:
         try:
             left = queue.finish(claim)
         except WitnessError as error:  # its line was deleted, say: the retirement must end all the same
             left = error.line()
             queue.hand_over(claim)
-        if left:
-            station.store.tell("unclosed", claim.issue, left)
+        told = f"the work of {claim.name} is on the default branch"
+        station.store.tell("unclosed" if left else "closed", claim.issue, left or told)
     else:
         queue.hand_over(claim)
 
@@ -10803,12 +10947,28 @@ def _find_work(station: Station, claim: Claim) -> str:
     return ""
 
 
+def _find_others_work(station: Station, issue_id: str) -> str:
+    """Return what tells of work on an issue whose claim was lost: then nobody knows which worker had it."""
+    git, issue = station.tools.git, station.queue.find(issue_id)
+    if issue is not None and HANDED_OVER_LABEL in issue.labels:
+        return f"its label {HANDED_OVER_LABEL} says that its work waits to be merged"
+    default = default_branch(git, station.config)
+    for ref, commit in list_refs(git, "refs/heads/polecat/"):
+        branch = ref[len("refs/heads/") :]
+        if read_branch(branch) == issue_id and not (default and is_on_default(git, commit, default)):
+            return f"its branch {branch} has commits"
+    for row in list_retired(station.tools):
+        if row["issue"] == issue_id:
+            return f"{row['ref']} has work of it"
+    return ""
+
+
 def perform_release(station: Station, action: ReleaseOrphan) -> Outcome:
     """Set an orphan free, unless something of its worker's work exists."""
     claim = station.queue.claims.read_all().get(action.subject)
     if (claim or action.claim) != action.claim or read_worktree(station.rig, action.claim.name) is not None:
         return make_outcome(station, "release", action, False, "it is worked on again")
-    work = _find_work(station, action.claim)
+    work = _find_work(station, action.claim) or (_find_others_work(station, action.subject) if claim is None else "")
     if work:
         return make_outcome(station, "release", action, False, work, kept=True)
     left = station.queue.release(action.claim)
@@ -10846,7 +11006,8 @@ def perform_check_merged(station: Station, action: CheckMerged) -> Outcome:
         queue.claims.change(claim.but(state="closed"))  # so that a later reopening frees it
         return make_outcome(station, "merged", action, True, "closed already")
     default = default_branch(git, station.config)
-    how = is_on_default(git, claim.tip, default) if claim.tip and default else None
+    # Where it is not known what was there before, a tip on the default branch is no proof of work.
+    how = is_on_default(git, claim.tip, default) if claim.tip and claim.start and default else None
     if how:
         left = queue.finish(claim)
         told = f"its work is on {default} ({how})"
@@ -10964,7 +11125,7 @@ def _perform_restart(station: Station, action: Restart) -> Outcome:
     elif not reason:
         reason = start_agent(tools, action.subject, action.issue, action.title, tree.path)
     station.store.tell("restarted", action.subject, reason or action.why)
-    return make_outcome(station, "restart", action, not reason, reason)
+    return make_outcome(station, "restart", action, not reason, reason, told=True)
 
 
 def _perform_retire(station: Station, action: Retire) -> Outcome:
@@ -10976,11 +11137,17 @@ def _perform_retire(station: Station, action: Retire) -> Outcome:
         holds = station.store.read_holds()
         return holds["paused"] or holds["holds"].get(action.subject, "")
 
-    outcome = retire_worktree(station.tools, action.retirement, record, ask_stopped)
-    if outcome.data.get("result") == "retired" and action.retirement.issue:
-        hand_over_issue(station, action.retirement, outcome)
-    if outcome.data.get("result") == "retired" and station.town is not None:
-        put_records_right(station, action.retirement)
+    retirement = action.retirement
+    outcome = retire_worktree(station.tools, retirement, record, ask_stopped)
+    if outcome.data.get("result") != "retired":
+        return outcome
+    if station.town is not None and not retirement.issue:
+        hooked = station.queue.list_hooked(retirement.name)  # its branch may be called anything
+        retirement = retirement.but(issue=hooked[0] if len(hooked) == 1 else "")
+    if retirement.issue:
+        hand_over_issue(station, retirement, outcome)
+    if station.town is not None:
+        put_records_right(station, retirement)
     return outcome
 
 
@@ -12939,10 +13106,14 @@ class Seat:
         lock_fd = take_lock(desk.store.path(LOCK_FILE), 0.2)
         if lock_fd is None:
             return  # somebody was faster
-        life_fd, self.life_fd = os.pipe()
-        self.ready_fd, ready_fd = os.pipe()
-        log_fd = os.open(desk.store.path(LOG_FILE), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        lent = [lock_fd]  # the daemon's, once it runs; ours are closed, or nobody could ever be the daemon
         try:
+            life_fd, self.life_fd = os.pipe()
+            lent.append(life_fd)
+            self.ready_fd, ready_fd = os.pipe()
+            lent.append(ready_fd)
+            log_fd = os.open(desk.store.path(LOG_FILE), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            lent.append(log_fd)
             # A seat that `gt sling` started has BD_DOLT_AUTO_COMMIT=off: of bd's variables only the server's go on.
             env = {
                 name: value
@@ -12952,7 +13123,7 @@ class Seat:
             argv = call_daemon(desk.rig, desk.sets, lock_fd, ready_fd, life_fd)
             self.child = start_child(argv, env, (None, log_fd, log_fd), keep_fds=(lock_fd, ready_fd, life_fd))
         finally:
-            for fd in (lock_fd, ready_fd, life_fd, log_fd):
+            for fd in lent:
                 os.close(fd)
             if self.child is None:
                 self._let_go()

@@ -372,3 +372,31 @@ def test_garbage_of_empty_lines_is_read_in_no_time():
     assert w.decode_version(ran) is None
     assert w.decode_archive(ran.but(status=1), ["hq-1"]) == ()
     assert time.monotonic() - began < 10
+
+
+# ---- nothing, and a complaint ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("out", "err"),
+    [
+        ("[]", "Error: database is locked\n"),
+        ("null", "dial tcp 127.0.0.1:3307: connect: connection refused\n"),
+        ("[]", "Warning: old\nfatal: no database\n"),
+        ('{"data": null, "error": "database is locked"}', ""),
+        ('{"data": [], "error": "database is locked"}', ""),
+        ('{"data": [{"id": "de-1"}], "error": "cut short"}', ""),
+    ],
+)
+def test_nothing_beside_a_complaint_is_not_known(out, err):
+    ran = w.Ran(argv=("bd", "list"), status=0, out=out.encode(), err=err.encode(), failure="")
+    assert w.decode_answer(ran).kind == w.UNKNOWN
+    assert w.decode_inbox(ran).kind == w.UNKNOWN
+
+
+@pytest.mark.parametrize("out", ["[]", "null", '{"data": [], "schema_version": 1}', '{"data": null, "error": null}'])
+@pytest.mark.parametrize("err", ["", "Warning: bd is old\n", "note: no Error: here\n"])
+def test_nothing_without_a_complaint_is_nothing(out, err):
+    ran = w.Ran(argv=("bd", "list"), status=0, out=out.encode(), err=err.encode(), failure="")
+    assert (w.decode_answer(ran).kind, w.decode_answer(ran).issues) == ("issues", ())
+    assert (w.decode_inbox(ran).kind, w.decode_inbox(ran).mails) == ("mails", ())

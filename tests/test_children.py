@@ -245,3 +245,17 @@ def test_a_variable_without_a_name_is_left_out(host):
 
 def test_a_timeout_of_months_is_one(host):
     assert host.run(["true"], 100 * 86400.0).ok
+
+
+def test_child_is_ended_where_whoever_must_note_it_cannot(host, tmp):
+    """It was neither ended nor reaped, and went on by itself while "cannot be run" was all that was said."""
+    pids = []
+
+    def note(pid: int) -> None:
+        pids.append(pid)
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        host.run(["sleep", "60"], 20, began=note)
+    (pid,) = pids
+    assert kit.process(pid) is None

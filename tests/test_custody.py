@@ -364,7 +364,21 @@ def test_orphan_is_told_only_when_it_is_seen_twice():
         matter.summary
         == "Issue de-1 was worked on by de-1, whose worktree is gone; its branch polecat/de-1 is untouched"
     )
-    assert "no session and no worktree of de-1, seen twice" in matter.evidence
+    assert "nothing here works on it, seen twice" in matter.evidence
+
+
+def test_issue_whose_worker_was_slung_anew_is_an_orphan_and_not_set_free():
+    """It lives, in the same session, and works on another: nobody is on the first."""
+    other = make_sighting("rust", {"branch": "polecat/rust/de-2@x"})
+    claims = tuple(make_claim(one, name="rust", branch=f"polecat/rust/{one}@x") for one in ("de-1", "de-2"))
+    how = {"issues": [held()], "sightings": [other], "sessions": frozenset({"gt-demo-rust"})}
+    draft = look_twice(*claims, **how)
+    (matter,) = draft.memory.escalations.values()
+    assert matter.summary.startswith("Issue de-1 was worked on by rust, which works on another now")
+    later = shared(*claims, memory=draft.memory, now=T0 + HOUR, **how)
+    later.config = settings(release_orphans_after=60)
+    watch_orphans(later)
+    assert of(later.actions, ReleaseOrphan) == []
 
 
 def test_issue_that_only_the_queue_calls_ours_is_an_orphan():

@@ -159,7 +159,7 @@ def be_retired(one: Day, name: str, issue: str) -> None:
     assert town.git("show", f"{tip}:work") == "all of it"
     assert not town.git("for-each-ref", w.RETIRING_REFS)
     found = town.issue(issue)
-    assert (found["status"], found["assignee"]) == ("in_progress", one.actor)
+    assert (found["status"], found["assignee"]) == ("in_progress", town.holder(one.actor))
     assert w.HANDED_OVER_LABEL in found["labels"]
     assert one.sling_labels(issue) == []
     assert name not in town.gt("polecat", "list", "demo", "--json").stdout

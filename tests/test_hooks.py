@@ -17,15 +17,15 @@ BRANCH = "polecat/rust/de-1@abc"
 
 @pytest.fixture
 def queue(tmp, server, program):
-    """Make a town's queue: queue(version of bd, issues in open convoys)."""
+    """Make a town's queue: queue(version of bd, whether gt's daemon feeds from convoys)."""
     program.use("1.0.0")
     beads.connect(tmp, server)
     (tmp / ".gastown").mkdir(mode=0o700)
     rig = w.Rig(name="demo", path=str(tmp), state=str(tmp / ".gastown"), base="", common="", polecats=str(tmp / "p"))
 
-    def make(version="1.0.0", convoyed=()) -> w.TownQueue:
+    def make(version="1.0.0", feeds=False) -> w.TownQueue:
         program.use(version)
-        town = SimpleNamespace(list_convoyed=lambda: set(convoyed))
+        town = SimpleNamespace(can=lambda word: word == "feeds" and feeds)
         return w.TownQueue(w.Host(), rig, w.make_config({}, "test", {}), ACTOR, ("gastown", "test"), town)
 
     return make
@@ -146,10 +146,10 @@ def test_release_takes_our_label_off_and_gives_back_only_what_reads_as_ours(serv
 # ---- handing over ---------------------------------------------------------------------------------------------------
 
 
-def hand_over(server, queue, convoyed=(), **fields):
+def hand_over(server, queue, feeds=False, **fields):
     """Let a worker's bead be handed over; return what bd was told that changes something."""
     server.spoil()
-    ours = queue(convoyed=convoyed)
+    ours = queue(feeds=feeds)
     ours.claims.take(claim(**fields))
     left = ours.hand_over(claim(**fields, ref="refs/witness/retired/rust/1"))
     changes = [call["argv"] for call in server.calls() if call["argv"][0] in ("update", "comments", "close")]
@@ -170,9 +170,10 @@ def test_hand_over_labels_takes_the_bead_off_the_hook_and_tells_in_this_order(se
     assert seen(ours)["de-1"] == ("in_progress", ACTOR)
 
 
-def test_bead_in_an_open_convoy_is_held_under_a_name_that_gt_makes_no_session_of(server, queue):
+def test_bead_that_gt_may_feed_is_held_under_a_name_that_it_makes_no_session_of(server, queue):
+    """Whether or not a convoy tracks it yet: one may be made of it at any time."""
     server.add("de-1", "One", status="hooked", assignee="demo/polecats/rust")
-    ours, left, _ = hand_over(server, queue, convoyed=["de-1"])
+    ours, left, _ = hand_over(server, queue, feeds=True)
     assert left == ""
     assert server.state("de-1") == ("in_progress", PARKED)
     assert "/" not in PARKED
@@ -245,3 +246,39 @@ def test_bead_that_gt_opened_is_claimed_again_and_stays_handed_over(server, queu
     assert held.owed in ("", "label")
     ours.settle(held)
     assert server.read()["de-1"]["labels"] == [w.HANDED_OVER_LABEL]
+
+
+@pytest.mark.parametrize("feeds", [False, True])
+def test_marked_bead_that_gt_opened_before_we_were_killed_is_claimed_again(server, queue, feeds):
+    """Killed between gt's nuke, which opens it, and the claim that follows: what is owed is only the label."""
+    server.add("de-1", "One", labels=[w.HANDED_OVER_LABEL])
+    ours, left, _ = hand_over(server, queue, feeds=feeds)
+    assert left == ""
+    assert server.state("de-1") == ("in_progress", PARKED if feeds else ACTOR)
+    assert ours.claims.read_all()["de-1"].state == "handed-over"
+
+
+# ---- what hangs on a hook -------------------------------------------------------------------------------------------
+
+
+def test_all_beads_on_a_workers_hook_are_listed_and_an_answer_that_fails_is_none(server, queue):
+    server.add("de-1", "One", status="hooked", assignee="demo/polecats/rust")
+    server.add("de-2", "Two", status="in_progress", assignee="demo/rust")
+    server.add("de-3", "Three", status="hooked", assignee="demo/polecats/nitro")
+    server.add("de-4", "Four", status="closed", assignee="demo/polecats/rust")
+    ours = queue()
+    assert ours.list_hooked("rust") == ["de-1", "de-2"]
+    assert ours.list_hooked("slate") == []
+    for at in (1, 2):
+        server.spoil({"verb": "list", "do": "fail", "at": at, "times": 1})
+        with pytest.raises(w.ToolError):
+            ours.list_hooked("rust")
+        server.spoil()
+
+
+def test_hooked_bead_is_known_in_every_look_and_not_only_in_the_tenth(server, queue):
+    server.add("de-1", "One", status="hooked", assignee="demo/polecats/rust")
+    ours = queue()
+    ours.claims.take(claim())
+    for _ in range(w.LIST_EVERY):
+        assert seen(ours)["de-1"] == ("in_progress", ACTOR)

@@ -30,7 +30,7 @@ FULL = w.Memory(
     escalations={"k": w.Escalation(cause="stuck", name="alpha", instance="1", summary="s", opened_at=4.0)},
     ports={"tmux": w.PortTrack(since_at=1.0)},
     pending={"k": w.Letter(to="mayor/", subject="s", body="b", at=1.0)},
-    spawn=w.Spawn(issue="de-1", at=1.0, deadline_at=2.0),
+    spawn=w.Spawn(issue="de-1", at=1.0, deadline_at=2.0, trouble="t"),
     stats={"total_nudges": 3},
     failures=("2026-11-23T00:00:00Z",),
 )

@@ -94,13 +94,44 @@ def test_heartbeats_are_sent_for_live_agents_alone():
     assert beat.sessions == ("gt-demo-alpha",)
 
 
-def test_no_heartbeat_is_due_without_a_live_agent_and_one_that_comes_gets_its_own_two_minutes_later():
+def test_no_heartbeat_is_due_without_a_live_agent_and_one_that_comes_gets_its_own_at_once():
     days = Days()
     days.tick(gone())
-    days.tick(sighting(at=NOW), after=30)
     assert days.of(w.SendHeartbeats) == []
-    days.tick(sighting(at=NOW), after=w.BEAT_S)
+    for after in (30, 30, w.BEAT_S - 30):
+        days.tick(sighting(at=NOW), after=after)
+    assert len(days.of(w.SendHeartbeats)) == 2
+
+
+def test_a_look_that_failed_puts_no_heartbeat_off():
+    days = Days()
+    days.tick(sighting(at=NOW))
+    days.tick(sighting(at=NOW, session=w.UNKNOWN, pane=None), after=w.BEAT_S)
     assert len(days.of(w.SendHeartbeats)) == 1
+    days.tick(sighting(at=NOW), after=30)
+    assert len(days.of(w.SendHeartbeats)) == 2
+
+
+def test_heartbeats_that_fail_are_told_once_and_sent_in_each_tick_until_they_are_heard():
+    days = Days()
+    days.fails[w.SendHeartbeats] = "gt-demo-alpha: no town"
+    for _ in range(3):
+        days.tick(sighting(at=NOW), after=30)
+    days.fails = {}
+    for _ in range(3):
+        days.tick(sighting(at=NOW), after=30)
+    assert len(days.of(w.SendHeartbeats)) == 4
+    told = [one[1:] for one in days.events if one[0] in ("escalated", "resolved")]
+    assert [one[0] for one in told] == ["beat", "beat"], told
+    assert "no town" in told[0][1]
+
+
+def test_next_tick_comes_before_a_heartbeat_is_missed_whatever_the_interval():
+    days = Days(interval=600)
+    decision = days.tick(sighting(at=NOW))
+    for town, after in ((MODERN, w.BEAT_S), (OLD, 600)):
+        there = seen(sighting(at=NOW), town=town)
+        assert w.next_deadline(decision, there, days.config) == there.now + after
 
 
 @pytest.mark.parametrize("town", [OLD, None])
@@ -350,9 +381,50 @@ def test_law_what_is_kept_is_not_kept_again(rows):
 def test_mark_changes_with_the_branch_and_with_what_git_writes():
     one = gone(at=NOW)
     marks = {
-        w.mark_of(one),
-        w.mark_of(gone(at=NOW + 1)),
-        w.mark_of(gone(worktree=tree(git_at=NOW, branch="polecat/alpha-2"))),
+        w.mark_of(one, False),
+        w.mark_of(one, True),
+        w.mark_of(gone(at=NOW + 1), False),
+        w.mark_of(gone(worktree=tree(git_at=NOW, branch="polecat/alpha-2")), False),
     }
-    assert len(marks) == 3
-    assert w.mark_of(one) == w.mark_of(gone(at=NOW))
+    assert len(marks) == 4
+    assert w.mark_of(one, False) == w.mark_of(gone(at=NOW), False)
+
+
+@pytest.mark.parametrize("how", ["request", "hold", "dead pane"])
+def test_work_of_one_whose_agent_left_a_shell_is_kept_whatever_else_is_said_of_it(how):
+    """Refused, or held, it is neither idle nor dead; gt's next sling resets its worktree all the same."""
+    days = Days()
+    days.tick(sighting(at=NOW))
+    if how == "request":
+        asked = w.Request(name="alpha", sender="demo/alpha", at=NOW - 5, next_at=NOW + 1e6, looks=1)
+        days.memory = days.memory.but(requests={"alpha": asked})
+    left = sighting(at=NOW, shell="interactive") if how != "dead pane" else sighting(at=NOW, pane_fields={"dead": True})
+    for _ in range(3):
+        days.tick(left, after=40, holds={"alpha": "look"} if how == "hold" else {})
+    assert [one.subject for one in days.of(w.KeepWork)] == ["alpha"]
+
+
+def test_work_is_kept_again_after_it_went_on_although_git_was_not_called():
+    """Its bead was closed, and opened for it again: same session, same branch, and a file that git never saw."""
+    days = Days()
+    for one in (done_worker(), sighting(), gone()):
+        for _ in range(2):
+            days.tick(one, after=40)
+    assert [one.subject for one in days.of(w.KeepWork)] == ["alpha", "alpha"]
+
+
+def test_work_is_kept_once_more_when_its_worker_comes_to_rest():
+    """Until then it had heartbeats, and may have written what git was not called for."""
+    days = Days(stuck_after=300)
+    for _ in range(4):
+        days.tick(done_worker(at=NOW - 10), after=200)
+    assert [one.mark[-8:] == " at rest" for one in days.of(w.KeepWork)] == [False, True]
+
+
+def test_work_that_cannot_be_kept_holds_up_nobody_elses():
+    names = [f"w{number:02d}" for number in range(w.KEEPS_PER_TICK + 5)]
+    days = Days()
+    days.fails[w.KeepWork] = "disk full"
+    for _ in range(3):
+        days.tick(*(gone(name) for name in names), after=40)
+    assert {one.subject for one in days.of(w.KeepWork)} == set(names)

@@ -889,3 +889,23 @@ def test_person_is_told_once_of_mails_that_cannot_be_read():
         memory = decision.memory
         sent.append([matter.cause for matter in memory.escalations.values()])
     assert sent == [["bad-mail"], ["bad-mail"], []]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_refinery_hears_of_finished_work_also_where_that_is_a_request(there):
+    config = settings(retire_on_done=True)
+    seen = {} if there else {"sightings": {}}
+    memory, sent = Memory(), []
+    for _ in range(3):
+        draft = weigh("POLECAT_DONE alpha", "demo/alpha", DONE_BODY, memory, TYPED_NOT, config=config, **seen)
+        sent += [(one.to, one.subject) for one in draft.memory.pending.values()]
+        memory = load_memory(dump_memory(draft.memory.but(pending={})))
+    assert sent == [("demo/refinery", "MERGE_READY alpha")]
+    assert list(memory.requests) == ["alpha"] * there
+
+
+def test_word_of_a_sling_ends_nobody_who_works_on_another_bead_by_now():
+    busy = {"alpha": make_sighting("alpha", {"branch": "polecat/alpha/de-9@x"}), "beta": make_sighting("beta")}
+    assert became(weigh(*REASSIGNED, **bead(), sightings=busy)) == NOTED
+    on_it = {**busy, "alpha": make_sighting("alpha", {"branch": "polecat/alpha/de-1@x"})}
+    assert became(weigh(*REASSIGNED, **bead(), sightings=on_it)) == ASKED

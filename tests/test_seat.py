@@ -410,9 +410,7 @@ def test_who_stops_a_daemon_has_time_to_write_that_down(rig, monkeypatch, verdic
     monkeypatch.setattr(made.host, "mono", lambda: clock[0], raising=False)
     monkeypatch.setattr(made, "_start", lambda: tries.append(clock[0]))
     monkeypatch.setattr(made.desk.store, "read_holds", lambda: {"stopped": stopped})
-    monkeypatch.setattr(
-        w, "see_daemon", lambda _: w.DaemonSight(verdict=known.pop(0) if len(known) > 1 else known[0])
-    )
+    monkeypatch.setattr(w, "see_daemon", lambda _: w.DaemonSight(verdict=known.pop(0) if len(known) > 1 else known[0]))
     for _ in verdicts[1:]:
         made._keep()
     for at, count in starts.items():
@@ -614,3 +612,21 @@ def test_install_and_remove_are_words_of_their_own(argv):
 def test_help_alone_shows_help(witness):
     assert w.read_seat(["seat", "--help"]) is None
     assert "usage: witness seat" in witness("seat", "--help").stdout
+
+
+def test_daemon_that_cannot_be_started_leaves_its_lock_to_the_next_try(rig, monkeypatch):
+    """The seat kept the lock, took it for another daemon's, and watched that one for ever."""
+    monkeypatch.chdir(rig.path)
+    seat, clock = w.Seat(w.Host(), Words(), "witness"), [0.0]
+    seat._open()
+    seat.desk.prepare()
+    monkeypatch.setattr(seat.host, "mono", lambda: clock[0], raising=False)
+    path = rig.state / "witness.log"
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    before = len(os.listdir("/dev/fd"))
+    for clock[0] in (0.0, 100.0, 200.0):
+        seat._keep()
+        assert "witness.log" in seat.troubles["daemon"]
+        assert w.is_locked(seat.desk.store.path(w.LOCK_FILE)) is False
+    assert len(os.listdir("/dev/fd")) == before

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -89,7 +91,7 @@ def test_worker_that_asks_is_retired_and_gt_forgets_it(town, station, pair):
     assert made.git("rev-parse", branch) == tip
     assert made.mails("demo/witness") == []
     issue = made.issue("de-1")
-    assert (issue["status"], issue["assignee"]) == ("in_progress", ours.actor)
+    assert (issue["status"], issue["assignee"]) == ("in_progress", made.holder(ours.actor))
     assert w.HANDED_OVER_LABEL in issue["labels"]
     ref = retired.data["ref"]
     assert made.git("rev-parse", f"{ref}^{{commit}}")
@@ -245,9 +247,12 @@ def test_worktree_that_cannot_be_looked_into_keeps_slings_back(town, station, mo
     at = At(town, station)
     trees = w.list_trees(at.station)
     broken = {at.gone: trees[at.gone].but(trouble="its HEAD cannot be read")}
-    monkeypatch.setattr(w, "list_trees", lambda _: {**trees, **broken})
+    monkeypatch.setattr(w, "list_worktrees", lambda *_: (tuple({**trees, **broken}.values()), (), ""))
     outcome, ordered = at.start(monkeypatch)
     assert (outcome.detail, ordered) == (f"the work of {at.gone} cannot be kept: its HEAD cannot be read", [])
+    monkeypatch.setattr(w, "list_worktrees", lambda *_: ((), (), "polecats: Permission denied"))
+    outcome, ordered = at.start(monkeypatch)
+    assert (outcome.detail, ordered) == ("polecats: Permission denied", [])
 
 
 def test_nobody_is_protected_where_a_sling_reuses_nothing(town, station, monkeypatch):
@@ -358,7 +363,7 @@ def test_nuke_is_not_called_while_the_bead_hangs_on_the_hook_of_who_is_gone(reti
     made, ours = retired
     made.change("de-1", status="hooked", assignee="demo/polecats/chrome")
     calls, told = put_right(made, ours)
-    assert (calls, "it would open de-1, which hangs on its hook still" in told) == (0, True)
+    assert (calls, "it would open de-1, on its hook still" in told) == (0, True)
     assert made.state("de-1") == ("hooked", "demo/polecats/chrome")
 
 
@@ -461,7 +466,7 @@ def test_bd_that_hangs_while_a_bead_is_handed_over_gives_it_to_nobody_else(town,
     wait_for(lambda: rounds(ours) is not None and not ours.queue.claims.read_all()["de-1"].owed, 30, "the hand-over")
     rounds(ours)
     assert made.polecats() == []
-    assert made.state("de-1") == ("in_progress", ours.actor)
+    assert made.state("de-1") == ("in_progress", made.holder(ours.actor))
     assert made.issue("de-1")["labels"] == [w.HANDED_OVER_LABEL]
     assert ours.queue.claims.read_all()["de-1"].state == "handed-over"
 
@@ -507,7 +512,7 @@ def test_bead_that_others_slung_is_handed_over_whatever_an_old_claim_says(town, 
     (name,) = made.polecats()
     finish(made, name)
     rounds(ours)
-    assert made.state("de-1") == ("in_progress", ours.actor)
+    assert made.state("de-1") == ("in_progress", made.holder(ours.actor))
     assert w.HANDED_OVER_LABEL in made.issue("de-1")["labels"]
     claim = ours.queue.claims.read_all()["de-1"]
     assert (claim.state, claim.name) == ("handed-over", name)
@@ -537,7 +542,7 @@ def test_bead_stays_handed_over_although_bd_is_away_meanwhile(town, station, mon
     away.clear()
     ours.remember(ours.store.load().but(owed={}))
     rounds(ours)
-    assert made.state("de-1") == ("in_progress", ours.actor)
+    assert made.state("de-1") == ("in_progress", made.holder(ours.actor))
     assert w.HANDED_OVER_LABEL in made.issue("de-1")["labels"]
     assert made.polecats() == []
 
@@ -566,7 +571,7 @@ def test_retirement_ends_although_another_worktree_has_the_entrys_name_by_then(t
     ours.remember(ours.store.load().but(retirements={left.name: left.but(next_at=0.0)}))
     rounds(ours)
     assert ours.store.load().retirements == {}
-    assert made.state("de-1") == ("in_progress", ours.actor)
+    assert made.state("de-1") == ("in_progress", made.holder(ours.actor))
     assert made.state("de-2") == ("hooked", f"demo/polecats/{other}")
     assert made.git("status", "--porcelain", "--untracked-files=no", name=other) == ""
 
@@ -628,3 +633,121 @@ def test_label_of_a_sling_stays_while_its_bead_cannot_be_claimed_again(town, sta
     rounds(again)
     assert made.state("de-1") == ("in_progress", ours.actor)
     assert made.issue("de-1")["labels"] == []
+
+
+# ---- workers that others made ---------------------------------------------------------------------------------------
+
+
+def told(ours, kind) -> list:
+    """Return (subject, text) of the events of a kind."""
+    path = Path(ours.store.path("witness-events.jsonl"))
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    rows = [json.loads(line) for line in lines]
+    return [(row["subject"], row["text"]) for row in rows if row["kind"] == kind]
+
+
+@pytest.mark.parametrize("pair", ["1.0.1", "0.5.0"])
+def test_bead_that_others_slung_and_nobody_worked_on_is_open_again_and_never_closed(town, station, pair):
+    """Its tip is that of the default branch: without knowing where it began it seemed merged."""
+    made = town(pair)
+    made.add("de-1", "One")
+    ours = station(made, auto_spawn=False)
+    assert made.sling("de-1").status == 0
+    (name,) = made.polecats()
+    ask(made, name)
+    (retired,) = [one for one in rounds(ours) if one.kind == "retire"]
+    assert (retired.data["result"], retired.data["no_commits"]) == ("retired", True)
+    assert made.state("de-1") == ("open", "")
+    assert told(ours, "released") == [("de-1", f"{name} was retired without a commit")]
+
+
+def test_bead_whose_beginning_nobody_knows_is_handed_over_and_not_closed(town, station, monkeypatch):
+    made = town("1.0.1")
+    made.add("de-1", "One")
+    ours = station(made, auto_spawn=False)
+    assert made.sling("de-1").status == 0
+    (name,) = made.polecats()
+    monkeypatch.setattr(w, "_read_start", lambda *_: "")
+    monkeypatch.setattr(w, "says_idle", lambda _: False)
+    ask(made, name)
+    rounds(ours)
+    assert made.state("de-1") == ("in_progress", made.holder(ours.actor))
+    claim = ours.queue.claims.read_all()["de-1"]
+    assert (claim.state, claim.start) == ("handed-over", "")
+    assert w.perform(ours, w.CheckMerged(subject="de-1", claim=claim)).ok is False
+    assert made.state("de-1")[0] == "in_progress"
+
+
+def test_bead_of_a_worker_on_a_branch_of_its_own_is_handed_over_and_not_opened_by_nuke(town, station):
+    """Nothing but its hook says what it works on."""
+    made = town("1.0.1")
+    made.add("de-1", "One")
+    ours = station(made)
+    assert made.sling("de-1").status == 0
+    (name,) = made.polecats()
+    made.git("switch", "--quiet", "-c", "fix/one", name=name)
+    finish(made, name)
+    rounds(ours)
+    assert made.state("de-1") == ("in_progress", made.holder(ours.actor))
+    assert w.HANDED_OVER_LABEL in made.issue("de-1")["labels"]
+    assert made.polecats() == []
+    assert len(made.calls("sling")) == 1
+
+
+def test_nuke_is_not_called_while_another_bead_hangs_on_the_hook(town, station):
+    made = town("1.0.1")
+    made.add("de-1", "One")
+    ours = station(made)
+    rounds(ours)
+    (name,) = made.polecats()
+    made.add("de-2", "Two", status="hooked", assignee=f"demo/polecats/{name}")
+    finish(made, name)
+    rounds(ours)
+    assert made.state("de-1") == ("in_progress", made.holder(ours.actor))
+    assert made.state("de-2") == ("hooked", f"demo/polecats/{name}")
+    assert made.calls("polecat nuke") == []
+    assert "it would open de-2, on its hook still" in str(told(ours, "retired"))
+
+
+def test_spawn_whose_worktree_has_no_readable_head_is_settled(town, station, monkeypatch):
+    """A kill inside `git worktree add` leaves zeros there, and no worker was made any more, without a word."""
+    made = town("1.0.1")
+    made.add("de-1", "One")
+    ours = station(made)
+    made.spoil({"verb": "sling", "do": "kill", "phase": "folder"})
+    settle, ends = w.end_sling, []
+
+    def damage(station_, *words):
+        for name in made.polecats():
+            tree = w.read_worktree(ours.rig, name)
+            Path(tree.admin, "HEAD").write_text("0" * 40 + "\n")
+        ends.append(settle(station_, *words))
+        return ends[-1]
+
+    monkeypatch.setattr(w, "end_sling", damage)
+    rounds(ours, until=lambda *_: ends)
+    assert ends[0].kind == "spawn", ends[0]
+
+
+def test_handed_over_bead_is_not_set_free_when_the_claims_are_lost(town, station):
+    made = town("1.0.1")
+    made.add("de-1", "One")
+    ours = station(made)
+    rounds(ours)
+    (name,) = made.polecats()
+    finish(made, name)
+    rounds(ours)
+    claim = ours.queue.claims.read_all()["de-1"]
+    shutil.rmtree(ours.store.path("claims"))
+    lost = claim.but(state="working", name="de-1", branch="", start="", at=0.0)
+    action = w.ReleaseOrphan(subject="de-1", claim=lost)
+    for change, why in (
+        ({}, f"its label {w.HANDED_OVER_LABEL} says that its work waits to be merged"),
+        ({"labels": []}, f"its branch {claim.branch} has commits"),
+    ):
+        made.change("de-1", **change)
+        done = w.perform(ours, action)
+        assert (done.ok, done.detail, done.data) == (False, why, {"kept": True})
+    made.git("branch", "-D", claim.branch)
+    assert "refs/witness/retired/" in w.perform(ours, action).detail
+    assert made.state("de-1")[0] == "in_progress"

@@ -27,12 +27,14 @@ from tools.simulation import (
 
 from witness import (
     ABSENT,
+    SPAWN_ATTEMPTS,
     UNKNOWN,
     Claim,
     Effort,
     EndSpawn,
     Load,
     Memory,
+    Outcome,
     Port,
     Retirement,
     Sighting,
@@ -44,6 +46,8 @@ from witness import (
     Verdict,
     mark_of,
     rfc3339,
+    settle_spawn,
+    settle_unsettled,
     spawn_due,
     why_attended,
     why_filtered,
@@ -898,7 +902,7 @@ def test_nothing_is_slung_before_the_work_of_whoever_is_gone_is_kept(by_hand):
     town = {"town": TOWN, "sightings": {"alpha": gone}}
     draft = make_draft(make_seen(**town), kept("alpha"))
     assert why_no_spawn(draft, by_hand) == "the work of alpha is not kept yet"
-    draft = make_draft(make_seen(**town), kept("alpha", mark_of(gone)))
+    draft = make_draft(make_seen(**town), kept("alpha", mark_of(gone, False)))
     assert why_no_spawn(draft, by_hand) == ""
     draft = make_draft(make_seen(**{**town, "town": TOWN.but(reuses=False)}), kept("alpha"))
     assert why_no_spawn(draft, by_hand) == ""
@@ -945,7 +949,44 @@ def test_name_of_a_new_worker_is_gts_to_choose_and_that_of_a_residue_is_kept():
     failed = make_claim(state="failed", name="rust", branch="polecat/rust/de-1@x")
     gone = Sighting(name="rust", worktree=make_tree("rust", branch=failed.branch), session=ABSENT)
     seen = make_seen(town=TOWN, issues=(make_issue(),), claims={"de-1": failed}, sightings={"rust": gone})
-    draft = make_draft(seen, kept("rust", mark_of(gone)))
+    draft = make_draft(seen, kept("rust", mark_of(gone, False)))
     spawn_due(draft)
     (start,) = of(draft.actions, StartSpawn)
     assert start.name == "rust"
+
+
+def test_reason_is_the_town_that_does_not_answer_and_no_command_that_it_needs_not():
+    away = {"spawner": Port(state=UNKNOWN, reason="gt is not on the PATH")}
+    said = why_no_spawn(make_draft(make_seen(town=None, ports=away), config=settings(agent_command=())))
+    assert said == "spawner is unknown: gt is not on the PATH"
+
+
+def test_steps_that_make_no_worker_are_told_and_end_with_a_person():
+    draft = make_draft(make_seen(town=TOWN, issues=(make_issue(),)))
+    for number in range(SPAWN_ATTEMPTS):
+        assert not draft.memory.escalations
+        detail = f"step {number}"
+        done = Outcome(kind="spawn", subject="de-1", ok=False, at=T0, detail=detail, data={"fault": "step"})
+        settle_spawn(draft, done)
+    assert [event for event in draft.events if event[0] == "spawn-failed"] == [
+        ("spawn-failed", "de-1", f"step {number}") for number in range(SPAWN_ATTEMPTS)
+    ]
+    (matter,) = draft.memory.escalations.values()
+    assert matter.summary == "Issue de-1 was given up after 3 failed attempts: step 2"
+
+
+def test_spawn_that_cannot_be_settled_is_told_once_and_a_person_learns_of_it_in_time():
+    spawn = Spawn(issue="de-1", at=T0 - 10, deadline_at=T0 + 300)
+    draft = make_draft(make_seen(town=TOWN), Memory(spawn=spawn))
+    stuck = Outcome(kind="spawn-unsettled", subject="de-1", ok=False, at=T0, detail="bd show: no answer")
+    for _ in range(3):
+        settle_unsettled(draft, stuck)
+    assert len([event for event in draft.events if event[0] == "spawn-failed"]) == 1
+    assert not draft.memory.escalations
+    assert why_no_spawn(draft) == "the spawn for de-1 is under way, and what came of it: bd show: no answer"
+    late = make_draft(make_seen(town=TOWN, now=T0 + 301), draft.memory)
+    settle_unsettled(late, stuck)
+    (matter,) = late.memory.escalations.values()
+    assert "bd show: no answer" in matter.summary
+    settle_spawn(late, Outcome(kind="spawn", subject="de-1", ok=True, at=T0, data={"name": "rust"}))
+    assert not late.memory.escalations

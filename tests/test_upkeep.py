@@ -20,11 +20,14 @@ def test_merged_hand_over_is_closed(rig, station):
     worker = rig.add_polecat("de-1")
     issue = station.queue.add("One", "demo")
     tip = rig.commit("work", {"x": "x"}, cwd=worker.path)
-    claim = w.Claim(issue=issue, actor=station.actor, at=1.0, state="handed-over", name="de-1", tip=tip)
+    start = rig.git("rev-parse", "main").strip()
+    claim = w.Claim(issue=issue, actor=station.actor, at=1.0, state="handed-over", name="de-1", tip=tip, start=start)
     station.queue.claim(claim)
     assert w.perform(station, w.CheckMerged(subject=issue, claim=claim)).ok is False
     rig.git("merge", "--quiet", "--squash", "polecat/de-1")
     rig.git("commit", "--quiet", "--message", "squashed")
+    unknown = claim.but(start="")  # what was there before is not known: then its tip there proves no work
+    assert w.perform(station, w.CheckMerged(subject=issue, claim=unknown)).ok is False
     assert w.perform(station, w.CheckMerged(subject=issue, claim=claim)).ok is True
     assert station.queue.claims.read()[issue].state == "closed"
     assert station.queue.read_issues()[0][0].status == "closed"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from test_sling import rounds, station  # noqa: F401 - a fixture
 
@@ -130,3 +132,83 @@ def test_nothing_is_slung_that_would_end_who_cannot_be_kept_alive(town, station)
     assert f"would end {name}" in w.protect(ours)
     made.end_session(name)
     assert w.protect(ours) == ""
+
+
+@pytest.mark.parametrize("how", ["its entry names another place", "it names an old place"])
+def test_nothing_is_slung_while_a_worktree_is_there_that_cannot_be_read(town, station, how):  # noqa: F811
+    """To gt it is an idle worktree, and it resets it; to us it is none, and its work was kept by nobody."""
+    made = town("1.0.1")
+    made.add("de-1", "One")
+    ours = station(made)
+    rounds(ours)
+    (name,) = made.polecats()
+    made.end_session(name)
+    made.change("de-1", status="closed")
+    tree = made.tree(name)
+    (tree / "precious").write_text("hours of work\n")
+    if how == "it names an old place":
+        (tree / ".git").write_text("gitdir: /old/place/.repo.git/worktrees/demo1\n")
+    else:
+        admin = w.read_worktree(ours.rig, name).admin
+        w.Host().write(f"{admin}/gitdir", b"/elsewhere/polecats/x/demo/.git\n")
+    made.add("de-2", "Two")
+    done = rounds(ours)
+    assert next(one.detail for one in done if one.kind == "spawn").startswith(f"the work of {name} cannot be kept: ")
+    assert made.state("de-2") == ("open", "")
+    assert (tree / "precious").read_text() == "hours of work\n"
+
+
+@pytest.mark.parametrize("how", ["with an older time", "staged only"])
+def test_what_was_changed_without_a_newer_time_is_kept_again(town, station, how):  # noqa: F811
+    made = town("1.0.1")
+    made.add("de-1", "One")
+    ours = station(made)
+    rounds(ours)
+    (name,) = made.polecats()
+    made.end_session(name)
+    tree, now = made.tree(name), ours.host.now()
+    for file, age_s in (("a", 1000), ("b", 10)):
+        (tree / file).write_text("first\n")
+        os.utime(tree / file, (now - age_s, now - age_s))
+    if how == "staged only":
+        made.git("add", "a", name=name)
+    assert w.keep_work(ours.tools, w.read_worktree(ours.rig, name))
+    assert w.keep_work(ours.tools, w.read_worktree(ours.rig, name)) == ""
+    (tree / "a").write_text("a second one\n")
+    blob = made.git("hash-object", "-w", "a", name=name)
+    if how == "staged only":
+        made.git("add", "a", name=name)
+        (tree / "a").write_text("first\n")
+    os.utime(tree / "a", (now - 500, now - 500))  # as `cp -p` and `tar` leave it
+    ours.tools.host.pause(1.1)  # the time of a ref has seconds
+    assert w.keep_work(ours.tools, w.read_worktree(ours.rig, name))
+    assert blob in made.git("rev-list", "--objects", *list_kept(made, name))
+
+
+def test_first_worker_is_slung_where_no_folder_of_workers_is_yet(town, station):  # noqa: F811
+    made = town("1.0.1")
+    (made.rig / "polecats").rmdir()
+    made.add("de-1", "One")
+    rounds(station(made))
+    assert made.state("de-1")[0] == "hooked"
+
+
+@pytest.mark.parametrize("fault", [OSError(28, "No space left on device", "/x"), w.ToolError("git could not")])
+def test_a_host_that_cannot_keep_work_is_no_fault_of_the_issue(town, station, monkeypatch, fault):  # noqa: F811
+    made = town("1.0.1")
+    made.add("de-1", "One")
+    ours = station(made)
+    rounds(ours)
+    (name,) = made.polecats()
+    made.end_session(name)
+
+    def refuse(*_):
+        raise fault
+
+    ours.look_at_town()
+    monkeypatch.setattr(w, "keep_work", refuse)
+    made.add("de-2", "Two")
+    action = w.StartSpawn(subject="de-2", issue=ours.queue.find("de-2"), name="")
+    done = w.perform(ours, action)
+    assert (done.ok, done.data["fault"]) == (False, "tool")
+    assert done.detail.startswith(f"the work of {name} cannot be kept: ")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import subprocess
@@ -31,9 +33,24 @@ class Server:
         temporary.write_text(json.dumps(issues), encoding="utf-8")
         temporary.rename(self.folder / "db.json")
 
+    @contextlib.contextmanager
+    def changing(self):
+        """Hold the issues as a call of the program does, and write what was changed."""
+        with open(self.folder / "lock", "a", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # let go with the file
+            issues = self.read()
+            yield issues
+            self.write(issues)
+
     def add(self, issue_id: str, title: str = "", links=(), **changes) -> str:
         """File an issue; links as (kind, id)."""
-        issues = self.read()
+        with self.changing() as issues:
+            self.put(issues, issue_id, title, links, changes)
+        return issue_id
+
+    @staticmethod
+    def put(issues: dict, issue_id: str, title: str, links, changes: dict) -> None:
+        """Put an issue among others."""
         number = 1 + len(issues)
         stamp = f"2026-11-01T00:{number // 60 % 60:02d}:{number % 60:02d}Z"
         issues[issue_id] = {
@@ -53,14 +70,11 @@ class Server:
             "links": [{"type": kind, "to": target} for kind, target in links],
             **changes,
         }
-        self.write(issues)
-        return issue_id
 
     def change(self, issue_id: str, **changes) -> None:
         """Change one issue as a person would."""
-        issues = self.read()
-        issues[issue_id].update(changes)
-        self.write(issues)
+        with self.changing() as issues:
+            issues[issue_id].update(changes)
 
     def state(self, issue_id: str) -> tuple:
         """Return (status, assignee) of one issue."""

@@ -336,6 +336,10 @@ class Town:
         }
         return server.add(issue, subject, **{**known, **changes})
 
+    def holder(self, actor: str) -> str:
+        """Return under which name a Witness holds a bead whose work waits to be merged."""
+        return actor.replace("/", ":") if self.modern else actor
+
     # -- polecats and sessions -------------------------------------------------------------------------
 
     def polecats(self) -> list[str]:
