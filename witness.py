@@ -8001,7 +8001,8 @@ class TownQueue(BeadsQueue):
             ToolError: that cannot be known.
         """
         self._meet()
-        answers = [self._ask(held_argv(self.bd.dialect, status)) for status in self.HELD]
+        statuses = self.HELD if self.town.can("native") else BeadsQueue.HELD  # the first gt knew no hooks
+        answers = [self._ask(held_argv(self.bd.dialect, status)) for status in statuses]
         bad = [one for answer in answers for one in answer.bad]
         if bad:
             raise ToolError(f"bd list: {bad[0]}", f"look what hangs on the hook of {name}")

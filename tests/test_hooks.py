@@ -25,7 +25,7 @@ def queue(tmp, server, program):
 
     def make(version="1.0.0", feeds=False) -> w.TownQueue:
         program.use(version)
-        town = SimpleNamespace(can=lambda word: word == "feeds" and feeds)
+        town = SimpleNamespace(can=lambda word: word == "native" or (word == "feeds" and feeds))
         return w.TownQueue(w.Host(), rig, w.make_config({}, "test", {}), ACTOR, ("gastown", "test"), town)
 
     return make
