@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 from test_sling import rounds, station  # noqa: F401 - a fixture
@@ -187,7 +188,7 @@ def test_what_was_changed_without_a_newer_time_is_kept_again(town, station, how)
 
 def test_first_worker_is_slung_where_no_folder_of_workers_is_yet(town, station):  # noqa: F811
     made = town("1.0.1")
-    (made.rig / "polecats").rmdir()
+    shutil.rmtree(made.rig / "polecats")
     made.add("de-1", "One")
     rounds(station(made))
     assert made.state("de-1")[0] == "hooked"
