@@ -46,6 +46,7 @@ import witness as w  # noqa: E402
 
 LEAST_POINTS = 150  # a recording with fewer has not seen the cycle
 LEAST_OF_STORY = 25  # of one phase of a town
+SPAWN_WAIT_S = w.SPAWN_BACKOFF_S[0] + 1  # after a start that failed, the daemon's own death included
 TRIES = 3  # a point that a polling loop passed by is looked for so often
 # What is done at a point. A call that changes nothing leaves what was before it, so a kill at it is the kill after
 # the change before it, and whether it fails before or after its effect is one case.
@@ -401,6 +402,8 @@ class Cycle:
             self.live(phase, seen=record[phase] if record is not None else None)
             self.goes_on = True
             if fault is not None and fault[0] == phase:
+                if phase == "spawn":
+                    self.offset_s += SPAWN_WAIT_S
                 self.live(phase)
 
     # -- the oracle ------------------------------------------------------------------------------------
