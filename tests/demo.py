@@ -522,10 +522,14 @@ def clear_away(stage: Stage) -> tuple:
             events = stage.witness("events", "-n", "0", check=False)
         with contextlib.suppress(*trouble):
             stage.witness("stop", check=False)
-    with contextlib.suppress(*trouble):
-        stage.panes()
-    # Its processes carry the name of our folder, which nobody else knows.
-    strays = lambda: [one for one in kit.leftovers(stage.root) if one[0] not in stage.processes]  # noqa: E731
+
+    def strays() -> list:
+        """Return what is left of it beside its terminals: its processes carry the name of our folder, nobody else's."""
+        stage.answers.clear()  # a worker that was being made comes to its terminal yet
+        with contextlib.suppress(*trouble):
+            stage.panes()
+        return [one for one in kit.leftovers(stage.root) if one[0] not in stage.processes]
+
     with contextlib.suppress(AssertionError):
         kit.wait_for(lambda: not strays(), STOP_S)
     left = [f"pid {one.pid}: {words}" for one, words, _ in strays()]
