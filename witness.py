@@ -2422,13 +2422,11 @@ def decode_answer(ran) -> BdAnswer:
             data = _read_json(ran.text())
         except (ValueError, RecursionError) as error:
             said = said or clean_line(str(error), 80)
-        if isinstance(data, list) and (data or _is_nothing(ran, data)):
+        if (isinstance(data, list) and data) or _is_nothing(ran, data):
             complaints = ran.err.decode("utf-8", "replace")
-            return _read_items(data).but(missing=tuple(re.findall(SAYS_MISSING, complaints)))
+            return _read_items(data or ()).but(missing=tuple(re.findall(SAYS_MISSING, complaints)))
         if isinstance(data, dict) and "error" not in data:
             return _read_items([data])
-        if data is None and _is_nothing(ran, data):
-            return BdAnswer(kind="issues")
     missing = tuple(re.findall(SAYS_MISSING, everything))
     kind = MISSING if missing else REFUSED if re.search(SAYS_REFUSED, everything) else ""
     if ran.failure or not kind:
@@ -5964,10 +5962,6 @@ class Host:
         except FileExistsError:
             return
         os.chmod(path, mode)
-
-    def remove_folder(self, path: str) -> None:
-        """Remove an empty folder."""
-        os.rmdir(path)
 
     def link(self, target: str, path: str) -> None:
         """Make a symbolic link."""

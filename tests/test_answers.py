@@ -400,3 +400,10 @@ def test_nothing_without_a_complaint_is_nothing(out, err):
     ran = w.Ran(argv=("bd", "list"), status=0, out=out.encode(), err=err.encode(), failure="")
     assert (w.decode_answer(ran).kind, w.decode_answer(ran).issues) == ("issues", ())
     assert (w.decode_inbox(ran).kind, w.decode_inbox(ran).mails) == ("mails", ())
+
+
+@pytest.mark.parametrize("out", ["[]", "null"])
+def test_nothing_with_the_word_that_it_is_missing_says_what_is_missing(out):
+    ran = w.Ran(argv=(), status=0, out=out.encode(), err=b'Error: no issue found matching "de-9"\n', failure="")
+    answer = w.decode_answer(ran)
+    assert (answer.issues, answer.missing) == ((), ("de-9",))

@@ -47,6 +47,16 @@ def rounds(station, until=None, duties=frozenset({"health", "shutdown", "spawn"}
     return done
 
 
+def with_worker(town, station) -> tuple:
+    """Make a town in which a worker of ours works on de-1; return (town, station, worker)."""
+    made = town("1.0.1")
+    made.add("de-1", "One")
+    ours = station(made)
+    rounds(ours)
+    (name,) = made.polecats()
+    return made, ours, name
+
+
 @pytest.mark.parametrize("pair", ["1.0.1", "0.5.0", "0.2.6", "seed"])
 def test_ready_bead_gets_one_worker_and_reads_as_its(town, station, pair):
     made = town(pair)
@@ -696,11 +706,7 @@ def test_bead_of_a_worker_on_a_branch_of_its_own_is_handed_over_and_not_opened_b
 
 
 def test_nuke_is_not_called_while_another_bead_hangs_on_the_hook(town, station):
-    made = town("1.0.1")
-    made.add("de-1", "One")
-    ours = station(made)
-    rounds(ours)
-    (name,) = made.polecats()
+    made, ours, name = with_worker(town, station)
     made.add("de-2", "Two", status="hooked", assignee=f"demo/polecats/{name}")
     finish(made, name)
     rounds(ours)
@@ -731,11 +737,7 @@ def test_spawn_whose_worktree_has_no_readable_head_is_settled(town, station, mon
 
 
 def test_handed_over_bead_is_not_set_free_when_the_claims_are_lost(town, station):
-    made = town("1.0.1")
-    made.add("de-1", "One")
-    ours = station(made)
-    rounds(ours)
-    (name,) = made.polecats()
+    made, ours, name = with_worker(town, station)
     finish(made, name)
     rounds(ours)
     claim = ours.queue.claims.read_all()["de-1"]

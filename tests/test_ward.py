@@ -6,7 +6,7 @@ import os
 import shutil
 
 import pytest
-from test_sling import rounds, station  # noqa: F401 - a fixture
+from test_sling import rounds, station, with_worker  # noqa: F401 - a fixture
 
 import witness as w
 
@@ -27,11 +27,7 @@ def list_kept(made, name) -> list[str]:
 
 
 def test_idle_worktree_is_kept_before_a_sling_resets_it(town, station):  # noqa: F811
-    made = town("1.0.1")
-    made.add("de-1", "One")
-    ours = station(made)
-    rounds(ours)
-    (name,) = made.polecats()
+    made, ours, name = with_worker(town, station)
     left = leave_work(made, name)
     made.end_session(name)
     made.change("de-1", status="closed")  # nothing hangs on its hook: gt takes it for idle
@@ -46,11 +42,7 @@ def test_idle_worktree_is_kept_before_a_sling_resets_it(town, station):  # noqa:
 
 
 def test_what_is_kept_is_kept_once_for_each_state(town, station):  # noqa: F811
-    made = town("1.0.1")
-    made.add("de-1", "One")
-    ours = station(made)
-    rounds(ours)
-    (name,) = made.polecats()
+    made, ours, name = with_worker(town, station)
     made.end_session(name)
     (made.tree(name) / "new").write_text("one\n")
     tree = w.read_worktree(ours.rig, name)
@@ -64,11 +56,7 @@ def test_what_is_kept_is_kept_once_for_each_state(town, station):  # noqa: F811
 
 
 def test_what_cannot_be_kept_defers_every_sling_and_says_so(town, station, monkeypatch):  # noqa: F811
-    made = town("1.0.1")
-    made.add("de-1", "One")
-    ours = station(made)
-    rounds(ours)
-    (name,) = made.polecats()
+    made, ours, name = with_worker(town, station)
     made.end_session(name)
     made.change("de-1", status="closed")
     made.add("de-2", "Two")
@@ -87,11 +75,7 @@ def test_what_cannot_be_kept_defers_every_sling_and_says_so(town, station, monke
 
 @pytest.mark.parametrize("sent", [True, False])
 def test_sleeping_worker_outlives_a_sling_only_by_our_heartbeat(town, station, monkeypatch, sent):  # noqa: F811
-    made = town("1.0.1")
-    made.add("de-1", "One")
-    ours = station(made)
-    rounds(ours)
-    (name,) = made.polecats()
+    made, ours, name = with_worker(town, station)
     made.age_heartbeat(name, 600)
     if not sent:
         told = w.Outcome(kind="beat", subject="workers", ok=True, at=0.0)
@@ -123,11 +107,7 @@ def test_nothing_is_slung_beside_a_folder_that_gt_would_delete(town, station, ki
 
 def test_nothing_is_slung_that_would_end_who_cannot_be_kept_alive(town, station):  # noqa: F811
     """Since 0.9 a sling ends sessions without a heartbeat; `gt heartbeat` came in 0.10."""
-    made = town("1.0.1")
-    made.add("de-1", "One")
-    ours = station(made)
-    rounds(ours)
-    (name,) = made.polecats()
+    made, ours, name = with_worker(town, station)
     assert w.protect(ours) == ""
     ours.town.gt.dialect = w.choose_dialect("gt", (0, 9, 0))[0]
     assert f"would end {name}" in w.protect(ours)
@@ -138,11 +118,7 @@ def test_nothing_is_slung_that_would_end_who_cannot_be_kept_alive(town, station)
 @pytest.mark.parametrize("how", ["its entry names another place", "it names an old place"])
 def test_nothing_is_slung_while_a_worktree_is_there_that_cannot_be_read(town, station, how):  # noqa: F811
     """To gt it is an idle worktree, and it resets it; to us it is none, and its work was kept by nobody."""
-    made = town("1.0.1")
-    made.add("de-1", "One")
-    ours = station(made)
-    rounds(ours)
-    (name,) = made.polecats()
+    made, ours, name = with_worker(town, station)
     made.end_session(name)
     made.change("de-1", status="closed")
     tree = made.tree(name)
@@ -161,11 +137,7 @@ def test_nothing_is_slung_while_a_worktree_is_there_that_cannot_be_read(town, st
 
 @pytest.mark.parametrize("how", ["with an older time", "staged only"])
 def test_what_was_changed_without_a_newer_time_is_kept_again(town, station, how):  # noqa: F811
-    made = town("1.0.1")
-    made.add("de-1", "One")
-    ours = station(made)
-    rounds(ours)
-    (name,) = made.polecats()
+    made, ours, name = with_worker(town, station)
     made.end_session(name)
     tree, now = made.tree(name), ours.host.now()
     for file, age_s in (("a", 1000), ("b", 10)):
@@ -196,11 +168,7 @@ def test_first_worker_is_slung_where_no_folder_of_workers_is_yet(town, station):
 
 @pytest.mark.parametrize("fault", [OSError(28, "No space left on device", "/x"), w.ToolError("git could not")])
 def test_a_host_that_cannot_keep_work_is_no_fault_of_the_issue(town, station, monkeypatch, fault):  # noqa: F811
-    made = town("1.0.1")
-    made.add("de-1", "One")
-    ours = station(made)
-    rounds(ours)
-    (name,) = made.polecats()
+    made, ours, name = with_worker(town, station)
     made.end_session(name)
 
     def refuse(*_):
