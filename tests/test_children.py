@@ -200,9 +200,6 @@ def test_how_a_child_ended_is_known_under_a_caller_that_ignores_its_children():
 
 
 def test_no_call_leaves_a_file_open_or_a_child_unread(host):
-    def count():
-        return len(os.listdir("/dev/fd"))
-
     def children():  # zombies, too
         found = set()
         for row in Path("/proc").glob("[0-9]*/stat"):
@@ -211,11 +208,11 @@ def test_no_call_leaves_a_file_open_or_a_child_unread(host):
                     found.add(row.parent.name)
         return found
 
-    before, pids = count(), children()
+    before, pids = kit.count_open_files(), children()
     for argv in (["true"], ["no-such-tool"], ["sh", "-c", "exit 3"], [sys.executable, "-c", "print('x' * 99999)"]):
         host.run(argv, 20, stdin=b"x" * 100000, limit_bytes=1000)
     host.run(["sleep", "60"], 0.2)
-    assert count() == before
+    assert kit.count_open_files() == before
     assert children() <= pids  # of those who came before nothing is known
 
 

@@ -347,6 +347,7 @@ def test_what_gt_slings_itself_is_left_to_it(day):
     assert one.slings() == ["de-2"]
     wait_for(lambda: one.polecat(one.worker_of("de-1")).get("issue") == "de-1", "the worker that gt made")
     town.set_scheduler(5)
+    one.wait_for_looks(2)  # one that is under way has read the settings as they were
     town.add("de-3", "For the scheduler")
     why = "scheduler.max_polecats is 5"
     wait_for(lambda: why in (one.status()["queue"]["reason"] or ""), "the scheduler in the status")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import glob
 import os
 import shutil
@@ -101,6 +102,12 @@ def end(*processes: Process, grace_s: float = 0.0) -> None:
         deadline = time.monotonic() + wait_s
         while any(map(is_alive, processes)) and time.monotonic() < deadline:
             time.sleep(0.01)
+
+
+def count_open_files() -> int:
+    """Return how many files this process has open; what earlier tests have left is closed first."""
+    gc.collect()
+    return len(os.listdir("/dev/fd"))
 
 
 def wait_for(predicate: Callable[[], T], timeout: float = 10, what: str = "the condition") -> T:
