@@ -1064,6 +1064,7 @@ class Retirement(Value):
     branch_result: str = ""  # deleted or kept
     branch_reason: str = ""
     idle: bool = False  # no commit since the spawn: its own reflog says so
+    astray: tuple = ()  # its commits that neither the tip nor the default branch has, and another branch does
     unpushed: str = ""  # why push_on_retire did not push
     error: str = ""
     tries: int = 0  # how often it failed so far
@@ -1580,14 +1581,27 @@ IDLE_MOVE = (
 )
 
 
-def says_idle(reflog: bytes) -> bool:
-    """Tell whether a worktree's own log of HEAD knows no commit that was made in it; what it does not know is one."""
-    for line in reflog.splitlines():
+def list_made(reflog: bytes, branch: str = "") -> list:
+    """Return the names of the commits made in a worktree, oldest first, as its own log of HEAD tells.
+
+    What the log says in words that are not known is one, too. branch: where HEAD came to it from elsewhere, and had
+    not begun there, only what followed counts: gt gives a worktree more than once.
+    """
+    lines, name, begun = reflog.splitlines(), branch.encode("utf-8", "surrogateescape"), 0
+    moves = ((n, line.partition(b"\t")[2]) for n, line in enumerate(lines) if b"\tcheckout: moving from " in line)
+    for n, said in moves if branch else ():
+        if said.startswith(b"checkout: moving from " + name + b" to "):
+            break
+        if said.endswith(b" to " + name):
+            begun = n
+            break
+    made = []
+    for line in lines[begun:]:
         about, _, said = line.partition(b"\t")
         names = about.split(b" ", 2)[:2]
         if len(names) == 2 and names[0] != names[1] and said and not re.fullmatch(IDLE_MOVE, said):
-            return False
-    return True
+            made.append(names[1].decode("ascii", "replace"))
+    return made
 
 
 def find_verb(argv) -> str:
@@ -9138,7 +9152,7 @@ def preserve(
     parents = [before] if before else []
     tips = find_rescue_tips(tools, retirement, tree)
     head = git.value(tree, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-    for one in (head, retirement.tip, *tips):
+    for one in (head, retirement.tip, *retirement.astray, *tips):
         if one and one not in parents:
             parents.append(one)
     content = _write_tree(tools, retirement, tree, committed)
@@ -9448,20 +9462,37 @@ def _read_start(tools: Tools, branch: str) -> str:
     return old if old.strip("0") else new if said.startswith("branch: Created from") else ""
 
 
+def _find_astray(tools: Tools, retirement: Retirement, made) -> tuple:
+    """Return the newest of the commits made here that lie on another branch, neither on the tip nor where work ends.
+
+    A worker may leave its work on a branch and stand elsewhere in the end. What an amend or a rebase has replaced is
+    on no branch, and no work.
+    """
+    git, default = tools.git, default_branch(tools.git, tools.config)
+    known = [one for one in (retirement.tip, retirement.start, default) if one]
+    there = set(git.line(None, "rev-list", "--branches", "--not", *known).split()) if made else set()
+    named = there.intersection(made)
+    if not named:
+        return ()
+    listed = "".join(f"{name}\n" for name in sorted(named)).encode()
+    return find_tips(named, git.ask(None, "rev-list", "--parents", "--stdin", "--not", *known, stdin=listed).decode())
+
+
 def _sum_up(tools: Tools, retirement: Retirement) -> dict:
-    git, tip = tools.git, retirement.tip
+    git, tip, astray = tools.git, retirement.tip, retirement.astray
     default = default_branch(git, tools.config)
     since = f"{retirement.start}..{tip}"
-    # Commits of others that it pulled in are none of its own.
-    no_commits = retirement.idle or (bool(retirement.start) and not git.line(None, "rev-list", "-n1", since))
+    merged = not astray and bool(default and is_on_default(git, tip, default))
+    # Commits of others that it pulled in are none of its own; what is nowhere else may have come by a fast-forward.
+    empty = (retirement.idle and merged) or (bool(retirement.start) and not git.line(None, "rev-list", "-n1", since))
     return {
         "start": retirement.start,
         "ref": RETIRED_REFS + retirement.id,
         "commit": retirement.commit,
-        "tip": tip,
+        "tip": tip if not astray else astray[0] if len(astray) == 1 else "",  # what is to be merged
         "branch": {"name": retirement.branch, "result": retirement.branch_result, "reason": retirement.branch_reason},
-        "no_commits": no_commits,
-        "merged": bool(default and is_on_default(git, tip, default)),
+        "no_commits": empty and not astray,
+        "merged": merged,
     }
 
 
@@ -9545,9 +9576,12 @@ def _move(tools: Tools, retirement: Retirement) -> Retirement:
         move_back(tools, retirement, tree)
         _refuse(tools, retirement, findings, escalate=True)  # nobody is left to tell
     log = tools.host.read(os.path.join(tree.admin, "logs", "HEAD"), 1 << 30)
-    retirement = retirement.but(tip=_find_tip(tools, retirement, tree), idle=log is not None and says_idle(log))
+    made = list_made(log or b"", tree.branch)
+    # A log that is gone, or that somebody let expire, says nothing.
+    retirement = retirement.but(tip=_find_tip(tools, retirement, tree), idle=bool(log) and not made)
     # Of a worker that others made no claim says where it began.
     retirement = retirement.but(start=retirement.start or _read_start(tools, tree.branch))
+    retirement = retirement.but(astray=_find_astray(tools, retirement, made))
     return retirement.but(commit=preserve(tools, retirement, tree))
 
 
@@ -10913,7 +10947,7 @@ def hand_over_issue(station: Station, retirement: Retirement, outcome: Outcome) 
         left = queue.release(claim)
         told = f"{claim.name} was retired without a commit"
         station.store.tell("released", claim.issue, f"{told}; {left}" if left else told)
-    elif outcome.data.get("merged") and claim.start and station.config.close_merged:
+    elif outcome.data.get("merged") and changes_something(station.tools.git, claim) and station.config.close_merged:
         try:
             left = queue.finish(claim)
         except WitnessError as error:  # its line was deleted, say: the retirement must end all the same
@@ -10923,6 +10957,15 @@ def hand_over_issue(station: Station, retirement: Retirement, outcome: Outcome) 
         station.store.tell("unclosed" if left else "closed", claim.issue, left or told)
     else:
         queue.hand_over(claim)
+
+
+def changes_something(git: Git, claim: Claim) -> bool:
+    """Tell whether the work on an issue, wherever it lies by now, is known to change a file.
+
+    Where nobody knows what was there before, a tip on the default branch is no proof of work; and neither is an empty
+    commit that says why it could not be done.
+    """
+    return bool(claim.tip and claim.start) and not git.test(None, "diff", "--quiet", claim.start, claim.tip)
 
 
 def _find_work(station: Station, claim: Claim) -> str:
@@ -11001,8 +11044,7 @@ def perform_check_merged(station: Station, action: CheckMerged) -> Outcome:
         queue.claims.change(claim.but(state="closed"))  # so that a later reopening frees it
         return make_outcome(station, "merged", action, True, "closed already")
     default = default_branch(git, station.config)
-    # Where it is not known what was there before, a tip on the default branch is no proof of work.
-    how = is_on_default(git, claim.tip, default) if claim.tip and claim.start and default else None
+    how = is_on_default(git, claim.tip, default) if default and changes_something(git, claim) else None
     if how:
         left = queue.finish(claim)
         told = f"its work is on {default} ({how})"

@@ -313,8 +313,7 @@ def measure_idle(rig: Rig, table: Table, floor_argv: list) -> None:
     pid, began = rig.pid(), time.monotonic()
     needed = "import json, select, signal, fcntl; "
     sleepers = [
-        subprocess.Popen([sys.executable, *words])
-        for words in (("-c", SLEEPER), ("-I", "-S", "-c", needed + SLEEPER))
+        subprocess.Popen([sys.executable, *words]) for words in (("-c", SLEEPER), ("-I", "-S", "-c", needed + SLEEPER))
     ]
     before = (cpu_ms(pid), children_ms(pid), status_of(pid, "voluntary_ctxt_switches"), rig.loop()["waits"])
     time.sleep(IDLE_S)

@@ -35,7 +35,7 @@ SAMPLES = {
         b"1 .M N... 100644 100644 100644 " + ID + b" " + ID + b" a b.txt\0? new\0",
         b"2 R. N... 100644 100644 100644 " + ID + b" " + ID + b" R100 new\0old\0u UU N... 1 2 3 4 a b c path\0",
     ),
-    "says_idle": (LOG, LOG.replace(b"commit: work", b"pull: Fast-forward")),
+    "list_made": (LOG, LOG.replace(b"commit: work", b"pull: Fast-forward")),
     "parse_mail": (
         b"From: demo/alpha\nSubject: LIFECYCLE: polecat requesting shutdown\n\nPolecat: alpha\n",
         MIXED + b"--b\n\nx\n--b--",
@@ -180,7 +180,7 @@ PARSERS = {
     "parse_gitfile": (w.parse_gitfile, ()),
     "parse_head": (w.parse_head, ()),
     "parse_status": (w.parse_status, (ValueError,)),
-    "says_idle": (w.says_idle, ()),
+    "list_made": (w.list_made, ()),
     "parse_mail": (read_mail, ()),
     "parse_issues": (lambda data: w.parse_issues(as_text(data)), ()),
     "parse_item": (lambda data: w.parse_item(json.loads(as_text(data))), (ValueError, RecursionError)),

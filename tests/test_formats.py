@@ -407,13 +407,41 @@ def test_memory_is_told_from_its_own_line_alone(data, mib):
 def test_a_log_of_head_knows_whether_anything_was_made_here(said, idle):
     old, new = b"1" * 40, b"2" * 40
     who = b" T <t@example.org> 1700000000 +0000\t"
-    assert w.says_idle(b"0" * 40 + b" " + old + who + b"\n" + old + b" " + new + who + said.encode() + b"\n") is idle
-    assert w.says_idle(old + b" " + old + who + said.encode() + b"\n")  # nothing has moved
+    log = b"0" * 40 + b" " + old + who + b"\n" + old + b" " + new + who + said.encode() + b"\n"
+    assert w.list_made(log) == ([] if idle else ["2" * 40])
+    assert w.list_made(old + b" " + old + who + said.encode() + b"\n") == []  # nothing has moved
 
 
-@given(st.binary(max_size=200))
-def test_any_log_of_head_can_be_read(data):
-    assert w.says_idle(data) in (True, False)
+def log_of_head(*moves) -> bytes:
+    """Return a log of HEAD; each move is (what was said, the digit of the name it led to)."""
+    lines, old = [], b"0"
+    for said, new in moves:
+        lines.append(b"%s %s T <t@example.org> 1700000000 +0000\t%s\n" % (old * 40, new * 40, said))
+        old = new
+    return b"".join(lines)
+
+
+def test_a_log_of_head_is_read_from_where_it_came_to_a_branch():
+    first = (b"commit: for another bead", b"1")
+    log = log_of_head(first, (b"checkout: moving from one to two", b"2"), (b"merge origin/main: Fast-forward", b"3"))
+    assert w.list_made(log) == w.list_made(log, "wo") == w.list_made(log, "elsewhere") == ["1" * 40]
+    assert w.list_made(log, "two") == []
+    again = log + log_of_head((b"commit: work", b"4"), (b"checkout: moving from two to two", b"5"))
+    assert w.list_made(again, "two") == ["4" * 40]
+
+
+def test_a_log_of_head_that_began_on_a_branch_is_read_whole():
+    """A worker that went elsewhere and came back has its commits before that, too."""
+    there = (b"checkout: moving from one to feature", b"2")
+    log = log_of_head(
+        (b"commit: work", b"1"), there, (b"commit: more", b"3"), (b"checkout: moving from feature to one", b"1")
+    )
+    assert w.list_made(log, "one") == ["1" * 40, "3" * 40]
+
+
+@given(st.binary(max_size=200), st.text(max_size=5))
+def test_any_log_of_head_can_be_read(data, branch):
+    assert all(isinstance(one, str) for one in w.list_made(data, branch))
 
 
 def test_memory_that_no_machine_has_is_not_told():

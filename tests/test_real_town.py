@@ -347,6 +347,7 @@ def test_the_seat_answers(town, watch, seat):
     assert "already running" in town.gt("witness", "start", "demo").stdout
     assert town.panes()[town.session("witness")][0] == seat
     assert watch.daemon()
+
     def typed() -> int:
         found = re.search(r"typed: (\d+) lines?", screen(town))
         return int(found.group(1)) if found else 0

@@ -101,6 +101,81 @@ def test_worker_without_a_commit_did_not_do_the_issue(rig, station):
     assert outcome.data["branch"]["result"] == "deleted"
 
 
+LEFT = {
+    "detached": ("checkout --quiet --detach main",),
+    "reset": ("branch elsewhere", "reset --quiet --hard main"),
+    "another branch": ("switch --quiet polecat/alpha", "merge --quiet --ff-only main"),
+}
+
+
+@pytest.mark.parametrize("main_moves", [False, True])
+@pytest.mark.parametrize("how", LEFT)
+def test_work_that_its_worker_left_on_another_branch_is_work(rig, station, how, main_moves):
+    """Its tip was that of main, so the issue was closed as merged, or begun again, and the branch was not kept."""
+    worker = rig.add_polecat("alpha")
+    start = rig.git("rev-parse", "main")
+    if how == "another branch":
+        rig.git("switch", "--quiet", "-c", "feature", cwd=worker.path)
+    commit = rig.commit("work", {"x": "x"}, cwd=worker.path)
+    if main_moves:
+        rig.commit("of others", {"o": "o"})
+    for words in LEFT[how]:
+        rig.git(*words.split(), cwd=worker.path)
+    outcome, _ = retire(station, "alpha", start=start)
+    assert outcome.data["result"] == "retired", outcome
+    assert (outcome.data["tip"], outcome.data["no_commits"], outcome.data["merged"]) == (commit, False, False)
+    for branch in set(rig.git("branch", "--format=%(refname:short)").split()) - {"main"}:
+        rig.git("branch", "-D", "--quiet", branch)
+    assert commit in rig.git("rev-list", outcome.data["ref"]).split()
+
+
+def test_work_left_on_two_branches_has_no_one_tip(rig, station):
+    worker = rig.add_polecat("alpha")
+    start = rig.git("rev-parse", "main")
+    for name in ("one", "two"):
+        rig.git("switch", "--quiet", "-c", name, "main", cwd=worker.path)
+        rig.commit(name, {name: "x"}, cwd=worker.path)
+    rig.git("switch", "--quiet", "polecat/alpha", cwd=worker.path)
+    outcome, _ = retire(station, "alpha", start=start)
+    assert (outcome.data["tip"], outcome.data["no_commits"], outcome.data["merged"]) == ("", False, False)
+
+
+def test_commit_that_an_amend_has_replaced_is_no_work_left_behind(rig, station):
+    worker = rig.add_polecat("alpha")
+    start = rig.git("rev-parse", "main")
+    rig.commit("work", {"x": "x"}, cwd=worker.path)
+    rig.git("commit", "--quiet", "--amend", "--message", "better", cwd=worker.path)
+    rig.git("merge", "--quiet", "polecat/alpha")
+    outcome, _ = retire(station, "alpha", start=start)
+    assert (outcome.data["no_commits"], outcome.data["merged"]) == (False, True)
+
+
+TAKEN = ("merge --quiet --ff-only helper", "reset --quiet --hard helper", "checkout --quiet -B polecat/alpha helper")
+
+
+@pytest.mark.parametrize("words", TAKEN)
+def test_work_that_came_from_a_worktree_of_its_own_is_work(rig, station, words):
+    """An agent's helper commits in a worktree of its own: HEAD's log of the agent knew of no commit."""
+    worker = rig.add_polecat("alpha")
+    start = rig.git("rev-parse", "main")
+    rig.git("worktree", "add", "--quiet", "-b", "helper", rig.path.parent / "helper", cwd=worker.path)
+    commit = rig.commit("work", {"x": "x"}, cwd=rig.path.parent / "helper")
+    rig.git("worktree", "remove", rig.path.parent / "helper")
+    rig.git(*words.split(), cwd=worker.path)
+    rig.git("branch", "-D", "--quiet", "helper")
+    outcome, _ = retire(station, "alpha", start=start)
+    assert (outcome.data["tip"], outcome.data["no_commits"]) == (commit, False)
+
+
+def test_log_of_head_that_expired_says_nothing(rig, station):
+    worker = rig.add_polecat("alpha")
+    start = rig.git("rev-parse", "main")
+    rig.commit("work", {"x": "x"}, cwd=worker.path)
+    rig.git("merge", "--quiet", "polecat/alpha")
+    rig.git("reflog", "expire", "--expire=now", "--expire-unreachable=now", "--all")
+    assert retire(station, "alpha", start=start)[0].data["no_commits"] is False
+
+
 def test_branch_on_a_remote_is_deleted_and_tracking_refs_prove_nothing(rig, station, tmp):
     rig.git("init", "--quiet", "--bare", tmp / "origin.git")
     rig.git("remote", "add", "origin", tmp / "origin.git")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tools.kit import wait_for
+from tools.town import git
 
 import witness as w
 
@@ -498,11 +499,16 @@ def test_label_of_a_sling_that_bd_would_not_take_off_goes_later(town, station):
 # ---- whoever retires -------------------------------------------------------------------------------------------------
 
 
-def finish(made, name) -> None:
-    """Let a worker commit its work and ask for its end."""
+def commit(made, name) -> None:
+    """Let a worker commit its work."""
     (made.tree(name) / "work").write_text("done\n")
     made.git("add", "work", name=name)
     made.git("commit", "--quiet", "--message", "work", name=name)
+
+
+def finish(made, name) -> None:
+    """Let a worker commit its work and ask for its end."""
+    commit(made, name)
     ask(made, name)
 
 
@@ -601,6 +607,48 @@ def test_bead_of_which_no_commit_came_is_free_again(town, station, pair):
     assert ours.queue.claims.read_all()["de-1"].state == "released"
 
 
+def test_work_that_came_by_fast_forward_is_handed_over_and_not_slung_again(town, station):
+    """An agent works in a worktree inside its own: its log of HEAD knew of no commit, and a second worker was made."""
+    made, ours, name = with_worker(town, station)
+    inner = made.tree(name) / ".claude/worktrees/feature"
+    made.git("worktree", "add", "--quiet", "-b", "feature", inner, name=name)
+    (inner / "work").write_text("done\n")
+    git("add", "work", cwd=inner)
+    git("commit", "--quiet", "--message", "the whole work", cwd=inner)
+    made.git("merge", "--quiet", "--ff-only", "feature", name=name)
+    made.git("worktree", "remove", "--force", inner, name=name)
+    ask(made, name)
+    (retired,) = [one for one in rounds(ours) if one.kind == "retire"]
+    assert (retired.data["result"], retired.data["no_commits"]) == ("retired", False)
+    assert made.state("de-1") == ("in_progress", made.holder(ours.actor))
+
+
+@pytest.mark.parametrize("reused", [False, True])
+def test_bead_is_not_closed_for_commits_of_others_that_its_worker_pulled_in(town, station, reused):
+    """In a worktree used again, the commits for the bead before stood in the log and made these its own."""
+    made, ours, name = with_worker(town, station)
+    if reused:
+        commit(made, name)
+        made.git("push", "--quiet", "origin", "HEAD:main", name=name)
+        made.change("de-1", status="closed")
+        made.end_session(name)
+        made.add("de-2", "Two")
+        rounds(ours, until=lambda *_: made.state("de-2")[0] == "hooked")
+        rounds(ours)
+    bead = "de-2" if reused else "de-1"
+    assert made.state(bead)[1] == f"demo/polecats/{name}"
+    other = made.folder / "other"
+    git("clone", "--quiet", made.origin, other, cwd=made.folder)
+    git("commit", "--quiet", "--allow-empty", "--message", "others", cwd=other)
+    git("push", "--quiet", "origin", "HEAD:main", cwd=other)
+    made.git("fetch", "--quiet", "origin", name=name)
+    made.git("merge", "--quiet", "--ff-only", "origin/main", name=name)
+    ask(made, name)
+    (retired,) = [one for one in rounds(ours) if one.kind == "retire"]
+    assert (retired.data["result"], retired.data["no_commits"]) == ("retired", True)
+    assert made.state(bead) == ("open", "")
+
+
 # ---- other hosts ----------------------------------------------------------------------------------------------------
 
 
@@ -678,7 +726,7 @@ def test_bead_whose_beginning_nobody_knows_is_handed_over_and_not_closed(town, s
     assert made.sling("de-1").status == 0
     (name,) = made.polecats()
     monkeypatch.setattr(w, "_read_start", lambda *_: "")
-    monkeypatch.setattr(w, "says_idle", lambda _: False)
+    monkeypatch.setattr(w, "list_made", lambda *_: ["?"])
     ask(made, name)
     rounds(ours)
     assert made.state("de-1") == ("in_progress", made.holder(ours.actor))

@@ -33,6 +33,29 @@ def test_merged_hand_over_is_closed(rig, station):
     assert station.queue.read_issues()[0][0].status == "closed"
 
 
+@pytest.mark.parametrize("how", ["empty", "reverted"])
+def test_commits_that_change_nothing_close_no_issue(rig, station, how):
+    """A worker that gave up says why in an empty commit, or takes its own back: the issue was closed as merged."""
+    worker = rig.add_polecat("de-1")
+    issue = station.queue.add("One", "demo")
+    start = rig.git("rev-parse", "main")
+    if how == "empty":
+        rig.git("commit", "--quiet", "--allow-empty", "--message", "it cannot be done", cwd=worker.path)
+    else:
+        rig.commit("a try", {"x": "x"}, cwd=worker.path)
+        rig.git("revert", "--no-edit", "HEAD", cwd=worker.path)
+    claim = w.Claim(issue=issue, actor=station.actor, at=1.0, state="working", name="de-1", start=start)
+    station.queue.claim(claim)
+    retirement = stand.begin(station, "de-1", start=start, issue=issue)
+    outcome = w.retire_worktree(station.tools, retirement, lambda _: None)
+    assert (outcome.data["no_commits"], outcome.data["merged"]) == (False, True)
+    w.hand_over_issue(station, retirement, outcome)
+    claim = station.queue.claims.read()[issue]
+    assert claim.state == "handed-over"
+    assert w.perform(station, w.CheckMerged(subject=issue, claim=claim)).ok is False
+    assert station.queue.read_issues()[0][0].status != "closed"
+
+
 def test_orphan_is_released_only_while_it_is_one(rig, station):
     claim = w.Claim(issue="de-1", actor=station.actor, at=1.0, state="working", name="de-1", branch="polecat/de-1")
     station.queue.claim(claim)

@@ -354,5 +354,3 @@ class Town:
                 return
             kit.end(*left)
         raise AssertionError([words for _, words, _ in kit.leftovers(self.folder)])
-
-
