@@ -538,6 +538,16 @@ def is_issue_id(text: str) -> bool:
     return bool(re.fullmatch(ISSUE_ID, text)) and ".." not in text and not text.endswith((".lock", "."))
 
 
+def read_hook(rig: str, assignee: str) -> str:
+    """Return the worker of a rig on whose hook a bead with this assignee hangs, "" for anybody else.
+
+    >>> read_hook("demo", "demo/polecats/rust"), read_hook("demo", "demo/witness")
+    ('rust', '')
+    """
+    match = re.fullmatch(rf"{re.escape(rig)}/(?:polecats/)?({POLECAT_NAME})", assignee)
+    return match.group(1) if match and is_polecat_name(match.group(1)) else ""
+
+
 def name_for_issue(issue: str) -> str:
     """Return the polecat's name that an issue's id suggests.
 
@@ -3539,16 +3549,28 @@ def list_at_risk(draft: Draft) -> list:
     return found
 
 
+def list_hooks(seen: Observation) -> dict:
+    """Return {worker: the beads on its hook}; another host's of the same name cannot be told from it."""
+    found = {}
+    for issue in seen.issues or ():
+        if issue.status == "in_progress":
+            claim = (seen.claims or {}).get(issue.id)
+            ours = claim is not None and claim.state == "working" and issue.assignee == seen.actor
+            found.setdefault(claim.name if ours else read_hook(seen.rig, issue.assignee), []).append(issue.id)
+    return found
+
+
 def list_resting(draft: Draft) -> tuple:
     """Return the idle workers that gt may put to other work: nothing moves there any more, and no person looks in.
 
     With heartbeats they would look at work for ever: none would be used again, and each sling would make one more.
+    One with a bead on its hook is none, whatever its branch says: a person may have slung that to it.
     """
-    found = []
+    found, hooks = [], list_hooks(draft.seen)
     for name, verdict in draft.verdicts.items():
         pane = draft.seen.sightings[name].pane
         quiet = verdict.state == "idle" and verdict.quiet_s >= draft.config.stuck_after
-        if quiet and (pane is None or not pane.attached):
+        if quiet and name not in hooks and (pane is None or not pane.attached):
             found.append(name)
     return tuple(found)
 
@@ -4314,10 +4336,12 @@ def _weigh_reassigned(draft: Draft, mail: Mail, ask: Ask) -> None:
     if draft.memory.spawn is not None or issue is None:
         return
     claim = (seen.claims or {}).get(ask.bead)
-    holder = re.fullmatch(rf"{re.escape(seen.rig)}/(?:polecats/)?({POLECAT_NAME})", issue.assignee)
-    name = claim.name if claim is not None and issue.assignee == seen.actor else holder.group(1) if holder else ""
+    ours = claim is not None and issue.assignee == seen.actor
+    name = claim.name if ours else read_hook(seen.rig, issue.assignee)
     sighting = seen.sightings.get(ask.name)
     present = find_assignment(sighting, draft.claims.get(ask.name), None)[0] if sighting is not None else ""
+    if present in ("", ask.bead):  # by hand it may have been given one more
+        present = next((one for one in list_hooks(seen).get(ask.name, ()) if one != ask.bead), present)
     if present not in ("", ask.bead):  # slung anew, it has other work by now
         if _acknowledge(draft, mail.id, f"{ask.name} works on {present}"):
             draft.tell("mail", ask.name, f"asked to end it for {ask.bead}, and it works on {present}")
@@ -6877,6 +6901,9 @@ def _is_link(look, path: str) -> bool:
     return about is not None and stat.S_ISLNK(about.st_mode)
 
 
+UNREADABLE = "its .git cannot be read"  # a look that failed, unlike all else that a folder is no worktree for
+
+
 def read_worktree(rig: Rig, name: str, files=None) -> Worktree | str | None:
     """Return the polecat of a name, None where nothing is there, or in words why what is there is none.
 
@@ -6903,7 +6930,7 @@ def read_worktree(rig: Rig, name: str, files=None) -> Worktree | str | None:
     except OSError as error:
         if os.path.isdir(os.path.join(path, ".git")):
             return "it is a repository of its own, no linked worktree"
-        return f"its .git cannot be read: {error.strerror}"
+        return f"{UNREADABLE}: {error.strerror}"
     entries = f"{rig.common}/worktrees"
     # Resolving paths is half of what a tick of a thousand workers costs; git writes them resolved.
     if os.path.dirname(admin) != entries or _is_link(files.look, admin) or _is_link(files.peek, entries):
@@ -7660,7 +7687,8 @@ class BeadsQueue:
         same, of which somebody may have made up any; named: such whose state is told in every look. asked: None, or
         what a person named whose one-shot command looks; that one sees everything.
         """
-        self.fresh = self._looks % LIST_EVERY == 0
+        # Word that a bead has gone to another worker is weighed by what that one has besides.
+        self.fresh = self._looks % LIST_EVERY == 0 or bool(named)
         self._looks += 1
         try:
             found, bad = self._read_all(wanted, asked, named, doubtful)
@@ -7675,6 +7703,17 @@ class BeadsQueue:
             raise ToolError(answer.reason, "`bd ready` in the rig shows what is wrong")
         return answer
 
+    def _list_statuses(self) -> tuple:
+        """Return the statuses of what somebody works on, as they are asked for."""
+        return self.HELD
+
+    def _list_held(self) -> tuple:
+        """Return (what somebody works on, what of it cannot be read)."""
+        answers = [self._ask(held_argv(self.bd.dialect, status)) for status in self._list_statuses()]
+        return tuple(one for answer in answers for one in answer.issues), tuple(
+            one for answer in answers for one in answer.bad
+        )
+
     def _meet(self) -> None:
         trouble = self.bd.meet()
         if trouble:
@@ -7688,9 +7727,9 @@ class BeadsQueue:
         ready = self._ask(ready_argv(self.bd.dialect, self.epic if asked is None else ""))
         bad, by_id = ready.bad, {issue.id: issue for issue in ready.issues}
         if self.fresh:
-            held = self._ask(held_argv(self.bd.dialect))
-            bad += held.bad
-            self._held = {issue.id: issue for issue in held.issues}
+            held, unread = self._list_held()
+            bad += unread
+            self._held = {issue.id: issue for issue in held}
             known = {*by_id, *self._held}
             shown = self._show([one for one in wanted if one not in known])
             shown += self._show([one for one in doubtful if one not in known and one not in wanted], strict=False)
@@ -7979,7 +8018,10 @@ class TownQueue(BeadsQueue):
         folder = os.path.join(self.rig.polecats, claim.name)
         places = (os.path.join(folder, ".git"), os.path.join(folder, self.rig.name, ".git"))
         if claim.owed == "release" and any(os.path.lexists(place) for place in places):
-            hooks = ()  # its worktree is there: set open, the bead would get a second worker
+            tree = read_worktree(self.rig, claim.name)
+            branch = tree.branch if isinstance(tree, Worktree) else ""
+            # It is there: set open, the bead would get a second worker, unless the name has gone to another bead.
+            hooks = () if read_branch(branch) in ("", claim.issue) else hooks
         return (claim.actor, self._park(claim), *hooks)
 
     @staticmethod
@@ -7998,9 +8040,7 @@ class TownQueue(BeadsQueue):
 
     def find_hook(self, issue: Issue) -> str:
         """Return the worker on whose hook a bead hangs, "" if on none."""
-        pattern = rf"{re.escape(self.rig.name)}/(?:polecats/)?({POLECAT_NAME})"
-        match = re.fullmatch(pattern, issue.assignee) if issue.status in self.HELD else None
-        return match.group(1) if match and is_polecat_name(match.group(1)) else ""
+        return read_hook(self.rig.name, issue.assignee) if issue.status in self.HELD else ""
 
     def list_hooked(self, name: str) -> list:
         """Return the ids of all beads that hang on a worker's hook.
@@ -8009,12 +8049,13 @@ class TownQueue(BeadsQueue):
             ToolError: that cannot be known.
         """
         self._meet()
-        statuses = self.HELD if self.town.can("native") else BeadsQueue.HELD  # the first gt knew no hooks
-        answers = [self._ask(held_argv(self.bd.dialect, status)) for status in statuses]
-        bad = [one for answer in answers for one in answer.bad]
+        issues, bad = self._list_held()
         if bad:
             raise ToolError(f"bd list: {bad[0]}", f"look what hangs on the hook of {name}")
-        return sorted({one.id for answer in answers for one in answer.issues if self.find_hook(one) == name})
+        return sorted({one.id for one in issues if self.find_hook(one) == name})
+
+    def _list_statuses(self) -> tuple:
+        return self.HELD if self.town.can("native") else super()._list_statuses()  # the first gt knew no hooks
 
     # -- the label of a sling ------------------------------------------------------------------------
 
@@ -10550,10 +10591,16 @@ def perform_heartbeats(station: Station, action: SendHeartbeats) -> Outcome:
     return make_outcome(station, "beat", action, not failed, "; ".join(failed))
 
 
-def list_trees(station: Station) -> dict:
-    """Return the worktrees by name as they are now."""
-    found = list_worktrees(station.rig, Shelf(station.host))[0]
-    return {tree.name: tree for tree in found}
+def list_trees(station: Station) -> tuple:
+    """Return (the worktrees by name as they are now, {name: why} of those that cannot be read).
+
+    Raises:
+        ToolError: their folder cannot be read.
+    """
+    found, strangers, fault = list_worktrees(station.rig, Shelf(station.host))
+    if fault:
+        raise ToolError(fault)
+    return {tree.name: tree for tree in found}, {name: why for name, why in strangers if why.startswith(UNREADABLE)}
 
 
 def list_lives(station: Station, names, agents: bool = False) -> frozenset | None:
@@ -10675,18 +10722,26 @@ def end_child(station: Station, sight: SpawnSight) -> SpawnSight:
     return read_spawn(station.store) or sight
 
 
+def _see_all(unread: dict, names) -> None:
+    """See that none of the worktrees that count cannot be read: what is there, and is not seen, is not gone."""
+    for name, why in unread.items():
+        if name in names:
+            raise ToolError(f"the worktree of {name} cannot be read, so nobody knows what came of the sling: {why}")
+
+
 def look_at_slung(station: Station, claim: Claim, sight: SpawnSight | None) -> tuple:
     """Return (what is there of a worker for a claimed bead, the worktrees).
 
     Raises:
         ToolError: that cannot be known now.
     """
-    queue, trees = station.queue, list_trees(station)
+    queue, (trees, unread) = station.queue, list_trees(station)
     issue = queue.find(claim.issue)
     lives = list_lives(station, trees)
     if lives is None:
         raise ToolError("tmux does not answer, so nobody knows what came of the sling")
     hook = queue.find_hook(issue) if issue is not None else ""
+    _see_all(unread, {hook, claim.name, sight.name if sight is not None else ""})
     if hook:
         branch = trees[hook].branch if hook in trees else ""
         if hook in trees and is_claim_of(claim, trees[hook]):
@@ -10707,6 +10762,7 @@ def look_at_slung(station: Station, claim: Claim, sight: SpawnSight | None) -> t
     made = [one for one, tree in trees.items() if read_branch(tree.branch) == claim.issue and one not in others]
     if not made and sight is not None:
         told = [one for one in (claim.name, sight.name) if one in trees and one not in others]
+        _see_all(unread, set(unread).difference(sight.before) if sight.pid else ())
         new = [one for one in trees if one not in {*sight.before, *others} and not read_branch(trees[one].branch)]
         made = told or (new if len(new) == 1 and sight.pid else [])
     elif not made and claim.name in trees and is_claim_of(claim, trees[claim.name]):
@@ -10850,12 +10906,28 @@ def perform_session(station: Station, action: StartSession) -> Outcome:
 # ---- after a retirement --------------------------------------------------------------------------------
 
 
+def find_slung(station: Station, name: str) -> str:
+    """Return the one bead that hangs on a retired worker's hook and that it had here, "" where there is none.
+
+    A hook names no host: on another one that shares the queue a worker of the same name may be at work. A branch of
+    the worker's tells, or a claim of ours; before gt 0.6 a town shares its database with nobody.
+    """
+    claims = station.queue.claims.read_all().values()
+    ours = {one.issue for one in claims if one.name == name and one.state in ("claimed", "working", "failed")}
+    branches = [ref for ref, _ in list_refs(station.tools.git, f"refs/heads/polecat/{name}/")]
+    ours.update(read_branch(ref[len("refs/heads/") :]) for ref in branches)
+    hooked = [one for one in station.queue.list_hooked(name) if one in ours or not station.town.can("feeds")]
+    return hooked[0] if len(hooked) == 1 else ""
+
+
 def take_over(station: Station, retirement: Retirement) -> Claim | None:
     """Return a claim for the bead of a retired worker that somebody else has slung, None where it has none."""
     issue = station.queue.find(retirement.issue) if is_issue_id(retirement.issue) else None
     if issue is None or station.queue.find_hook(issue) != retirement.name:
         return None
-    if retirement.name in list_trees(station):  # the name has a new worker, who may be on the same bead
+    trees, unread = list_trees(station)
+    _see_all(unread, (retirement.name,))
+    if retirement.name in trees:  # the name has a new worker, who may be on the same bead
         return None
     return Claim(
         issue=retirement.issue,
@@ -10931,7 +11003,7 @@ def put_records_right(station: Station, retirement: Retirement) -> None:
 
 def hand_over_issue(station: Station, retirement: Retirement, outcome: Outcome) -> None:
     """Hand an issue over: closed where its work is on the default branch, set free where there was none."""
-    queue = station.queue
+    queue, git = station.queue, station.tools.git
     claim = queue.claims.read_all().get(retirement.issue)
     if station.town is not None and not (
         claim is not None
@@ -11179,8 +11251,7 @@ def _perform_retire(station: Station, action: Retire) -> Outcome:
     if outcome.data.get("result") != "retired":
         return outcome
     if station.town is not None and not retirement.issue:
-        hooked = station.queue.list_hooked(retirement.name)  # its branch may be called anything
-        retirement = retirement.but(issue=hooked[0] if len(hooked) == 1 else "")
+        retirement = retirement.but(issue=find_slung(station, retirement.name))  # its branch may be called anything
     if retirement.issue:
         hand_over_issue(station, retirement, outcome)
     if station.town is not None:

@@ -802,3 +802,115 @@ def test_handed_over_bead_is_not_set_free_when_the_claims_are_lost(town, station
     made.git("branch", "-D", claim.branch)
     assert "refs/witness/retired/" in w.perform(ours, action).detail
     assert made.state("de-1")[0] == "in_progress"
+
+
+# ---- what hooks do not say ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("commits", [False, True])
+def test_bead_of_another_host_stays_with_its_worker_of_the_same_name(town, station, commits):
+    """Two towns on one queue call their first worker alike, and a hook names no host."""
+    here = town("1.0.1")
+    there = town(beside=here)
+    here.add("de-1", "One")
+    here.add("de-2", "Two")
+    ours = station(here)
+    assert there.sling("de-1").status == 0
+    assert here.sling("de-2").status == 0
+    (name,) = here.polecats()
+    assert there.polecats() == [name]
+    here.git("switch", "--quiet", "-c", "fix/two", name=name)
+    if commits:
+        commit(here, name)
+    here.change("de-2", status="closed")  # as `gt done` does
+    ask(here, name)
+    rounds(ours, until=lambda *_: ours.store.load().stats.get("total_retired"))
+    rounds(ours)
+    assert here.state("de-1") == ("hooked", f"demo/polecats/{name}")
+    assert here.issue("de-1")["labels"] == []
+    assert not [call for call in here.calls("sling") if call["argv"][1] == "de-1"]
+
+
+def test_worker_with_a_bead_by_hand_is_not_ended_by_a_sling(town, station):
+    """Its branch names the closed one, so it seemed idle while a build of its was silent."""
+    made, ours, name = with_worker(town, station)
+    made.change("de-1", status="closed")
+    made.add("de-5", "By hand")
+    assert made.sling("de-5", f"demo/polecats/{name}").status == 0
+    ours = station(made, stuck_after=1, nudge_via="mail")
+    ours.first = False
+    time.sleep(2.5)
+    made.age_heartbeat(name, 600)
+    made.add("de-9", "Ready")
+    before = [pane["pid"] for pane in made.tmux.panes() if pane["session"] == made.session(name)]
+    rounds(ours, until=lambda *_: made.state("de-9")[0] == "hooked")
+    assert [pane["pid"] for pane in made.tmux.panes() if pane["session"] == made.session(name)] == before
+
+
+def test_worker_with_a_second_bead_is_not_retired_because_its_first_went_to_another(town, station):
+    made, ours, name = with_worker(town, station)
+    made.add("de-5", "Five")
+    assert made.sling("de-5", f"demo/polecats/{name}").status == 0
+    assert made.sling("de-1", "demo", "--force").status == 0  # gt types LIFECYCLE:Shutdown for the first
+    rounds(ours)
+    assert made.session(name) in made.sessions()
+    assert "works on de-5" in str(told(ours, "mail"))
+    assert told(ours, "retired") == []
+
+
+# ---- looks that fail ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pair", ["1.0.1", "0.5.0"])
+def test_sling_is_not_settled_while_its_worktree_cannot_be_read(town, station, monkeypatch, pair):
+    """For one tick its .git gave an I/O error: the claim was taken for another's, or the bead opened again."""
+    made = town(pair)
+    made.add("de-1", "One")
+    ours = station(made)
+    ours.first = False
+    if pair == "0.5.0":  # made, and its bead not hooked yet
+        made.spoil({"verb": "sling", "do": "kill", "phase": "session"})
+    w.run_round(ours)
+    wait_for(lambda: ours.spawn_child is None or ours.spawn_child.poll() is not None, 60, "the end of the child")
+    (name,) = made.polecats()
+    with monkeypatch.context() as patch:
+        patch.setattr(w, "read_worktree", lambda *_: f"{w.UNREADABLE}: Input/output error")
+        _, _, outcomes = w.run_round(ours)
+        assert "Input/output error" in str([one.detail for one in outcomes if one.kind == "spawn-unsettled"])
+        assert ours.queue.claims.read_all()["de-1"].state == "claimed"
+        assert made.state("de-1") != ("open", "")
+    rounds(ours)
+    claim = ours.queue.claims.read_all()["de-1"]
+    assert (claim.state, claim.name) == ("working" if pair == "1.0.1" else "failed", name)
+    assert made.session(name) in made.sessions()
+
+
+def test_folder_of_worktrees_that_cannot_be_read_settles_nothing(town, station, monkeypatch):
+    ours = station(town("1.0.1"))
+    monkeypatch.setattr(w, "list_worktrees", lambda *_: ((), (), "polecats: Input/output error"))
+    with pytest.raises(w.ToolError, match="Input/output error"):
+        w.list_trees(ours)
+
+
+def test_bead_is_given_back_although_its_name_has_another_worker(town, station, monkeypatch):
+    """Killed before the hand-over, while gt gave the name away: it stayed on a wrong hook, and nobody was told."""
+    made, ours, name = with_worker(town, station)
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_):
+        raise Killed
+
+    ask(made, name)  # nothing was committed
+    with monkeypatch.context() as patch:
+        patch.setattr(w, "hand_over_issue", die)
+        with pytest.raises(Killed):
+            rounds(ours)
+    for issue in ("de-7", "de-8"):  # meanwhile others sling
+        made.add(issue, "More")
+        assert made.sling(issue).status == 0
+    assert name in made.polecats()
+    rounds(station(made, auto_spawn=False))
+    assert made.state("de-1") == ("open", "")
+    assert {made.state(issue)[0] for issue in ("de-7", "de-8")} == {"hooked"}
