@@ -899,6 +899,7 @@ class Claim(Value):
     name: str = ""
     branch: str = ""
     start: str = ""  # commit the branch started from
+    base: str = ""  # the default branch when its worker was made
     ref: str = ""  # retired ref, once handed over
     tip: str = ""  # commit handed over
     birth: tuple = ()  # [path, raw hash] that status listed right after the checkout
@@ -1428,6 +1429,7 @@ class CheckMerged(Action):
     """Look whether handed-over work has reached the default branch; close its issue if so."""
 
     claim: Claim
+    fetch: bool = False  # what was merged elsewhere, on the forge say, is fetched before
 
 
 class SweepTrash(Action):
@@ -4267,7 +4269,7 @@ def check_merged(draft: Draft) -> None:
     if waiting and not blind:
         draft.change(merged_at=seen.now)
         for claim in waiting:
-            draft.act(CheckMerged(subject=claim.issue, claim=claim))
+            draft.act(CheckMerged(subject=claim.issue, claim=claim, fetch=claim is waiting[0]))
 
 
 # ====================================================================================================
@@ -7000,14 +7002,23 @@ def default_branch(git: Git, config: Config) -> str:
     return "" if remotes else git.value(None, "symbolic-ref", "--quiet", "HEAD")
 
 
+def fetch_remote(git: Git) -> None:
+    """Fetch from the remote on which finished work ends, if there is one.
+
+    Raises:
+        ToolError: it does not answer.
+    """
+    remotes = git.ask(None, "remote").decode().split()
+    for remote in remotes[:1] if "origin" not in remotes else ["origin"]:
+        git.change(None, "fetch", "--quiet", "--no-tags", remote)
+        if not git.value(None, "symbolic-ref", "--quiet", f"refs/remotes/{remote}/HEAD"):
+            git.run(None, "remote", "set-head", remote, "--auto")
+
+
 def fetch_start_point(git: Git, config: Config) -> tuple:
     """Return (commit a new branch starts at, "") or ("", why there is none): the freshly fetched default branch."""
     try:
-        remotes = git.ask(None, "remote").decode().split()
-        for remote in remotes[:1] if "origin" not in remotes else ["origin"]:
-            git.change(None, "fetch", "--quiet", "--no-tags", remote)
-            if not git.value(None, "symbolic-ref", "--quiet", f"refs/remotes/{remote}/HEAD"):
-                git.run(None, "remote", "set-head", remote, "--auto")
+        fetch_remote(git)
         name = default_branch(git, config)
         if not name:
             return "", "the default branch is not known; set default_branch"
@@ -10833,6 +10844,7 @@ def start_sling(station: Station, action: StartSpawn) -> Outcome:
         name=action.name if residue else "",
         branch=earlier.branch if residue else "",
         start=earlier.start if residue else "",
+        base=earlier.base if residue else default_branch(station.tools.git, station.config),
     )
     try:
         fault, holder = queue.claim(claim)
@@ -11019,7 +11031,7 @@ def hand_over_issue(station: Station, retirement: Retirement, outcome: Outcome) 
         left = queue.release(claim)
         told = f"{claim.name} was retired without a commit"
         station.store.tell("released", claim.issue, f"{told}; {left}" if left else told)
-    elif outcome.data.get("merged") and changes_something(station.tools.git, claim) and station.config.close_merged:
+    elif outcome.data.get("merged") and station.config.close_merged and find_goal(git, station.config, claim):
         try:
             left = queue.finish(claim)
         except WitnessError as error:  # its line was deleted, say: the retirement must end all the same
@@ -11031,13 +11043,18 @@ def hand_over_issue(station: Station, retirement: Retirement, outcome: Outcome) 
         queue.hand_over(claim)
 
 
-def changes_something(git: Git, claim: Claim) -> bool:
-    """Tell whether the work on an issue, wherever it lies by now, is known to change a file.
+def find_goal(git: Git, config: Config, claim: Claim) -> str:
+    """Return the branch on which work closes its issue, "" where that cannot be told or where there is no such work.
 
-    Where nobody knows what was there before, a tip on the default branch is no proof of work; and neither is an empty
-    commit that says why it could not be done.
+    Where nobody knows what was there before, a tip there is no proof of work, and neither is an empty commit that says
+    why it could not be done. Without a remote base's HEAD names whatever a person looks at, that very work say.
     """
-    return bool(claim.tip and claim.start) and not git.test(None, "diff", "--quiet", claim.start, claim.tip)
+    default = default_branch(git, config)
+    looked_at = claim.base.startswith("refs/heads/") and claim.base != default and not config.default_branch
+    if looked_at and git.test(None, "show-ref", "--verify", "--quiet", claim.base):
+        return ""
+    changed = claim.tip and claim.start and not git.test(None, "diff", "--quiet", claim.start, claim.tip)
+    return default if changed else ""
 
 
 def _find_work(station: Station, claim: Claim) -> str:
@@ -11115,8 +11132,13 @@ def perform_check_merged(station: Station, action: CheckMerged) -> Outcome:
     if issue is not None and issue.status in CLOSED:
         queue.claims.change(claim.but(state="closed"))  # so that a later reopening frees it
         return make_outcome(station, "merged", action, True, "closed already")
-    default = default_branch(git, station.config)
-    how = is_on_default(git, claim.tip, default) if default and changes_something(git, claim) else None
+    if action.fetch and station.town is None:  # gt looks after its own
+        try:
+            fetch_remote(git)
+        except ToolError:
+            pass  # what is here is looked at all the same
+    default = find_goal(git, station.config, claim)
+    how = is_on_default(git, claim.tip, default) if default else None
     if how:
         left = queue.finish(claim)
         told = f"its work is on {default} ({how})"
@@ -11285,6 +11307,7 @@ def _perform_start_spawn(station: Station, action: StartSpawn) -> Outcome:
         name=name,
         branch=earlier.branch if residue else f"polecat/{name}",
         start=earlier.start if residue else "",
+        base=earlier.base if residue else default_branch(tools.git, station.config),
         birth=earlier.birth if residue else (),
     )
     try:

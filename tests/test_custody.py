@@ -49,7 +49,7 @@ def test_handed_over_work_is_looked_for_every_ten_minutes():
     world = World()
     world.claims = {"de-1": make_claim("de-1", "handed-over"), "de-2": make_claim("de-2", "working")}
     world.wait(25 * MIN)
-    assert [action.subject for action in of(world.done, CheckMerged)] == ["de-1"] * 3
+    assert [(action.subject, action.fetch) for action in of(world.done, CheckMerged)] == [("de-1", True)] * 3
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,45 @@ def test_merged_hand_over_is_closed(rig, station):
     assert station.queue.read_issues()[0][0].status == "closed"
 
 
+def test_branch_that_a_person_looks_at_is_not_where_work_ends(rig, station):
+    """Without a remote the default branch is what base's HEAD names: a review by `git checkout` closed the issue."""
+    worker = rig.add_polecat("de-1")
+    issue = station.queue.add("One", "demo")
+    start, tip = rig.git("rev-parse", "main"), rig.commit("work", {"x": "x"}, cwd=worker.path)
+    claim = w.Claim(issue=issue, actor=station.actor, at=1.0, state="handed-over", name="de-1", tip=tip, start=start)
+    claim = claim.but(base="refs/heads/main")
+    station.queue.claim(claim)
+    rig.git("checkout", "--quiet", "-b", "review", "polecat/de-1")
+    assert w.perform(station, w.CheckMerged(subject=issue, claim=claim)).ok is False
+    done = w.Outcome(kind="retire", subject="de-1", ok=True, at=1.0, data={"merged": True, "tip": tip, "start": start})
+    station.queue.claims.change(claim.but(state="working"))
+    w.hand_over_issue(station, w.Retirement(name="de-1", id="de-1/1", at=1.0, issue=issue), done)
+    assert station.queue.claims.read()[issue].state == "handed-over"
+    rig.git("branch", "-M", "main", "trunk")  # the branch is called otherwise now
+    rig.git("checkout", "--quiet", "trunk")
+    rig.git("merge", "--quiet", "polecat/de-1")
+    assert w.perform(station, w.CheckMerged(subject=issue, claim=claim)).ok is True
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_work_merged_on_the_remote_is_fetched(clones, origin, away):
+    """Nothing is fetched but for a new worker, and where all that is open waits for this issue there is none."""
+    rig = clones(origin.path, "one")
+    (rig.path / ".gastown").mkdir(mode=0o700)
+    station = stand.make_station(rig)
+    issue = station.queue.add("One", "demo")
+    worker = rig.add_polecat("de-1")
+    start, tip = rig.git("rev-parse", "main"), rig.commit("work", {"x": "x"}, cwd=worker.path)
+    rig.git("push", "--quiet", "origin", "polecat/de-1")
+    claim = w.Claim(issue=issue, actor=station.actor, at=1.0, state="handed-over", name="de-1", tip=tip, start=start)
+    station.queue.claim(claim)
+    origin.git("merge", "--quiet", "--no-ff", "--message", "pull request", "polecat/de-1")
+    assert w.perform(station, w.CheckMerged(subject=issue, claim=claim)).ok is False
+    if away:
+        origin.path.rename(origin.path.parent / "away")
+    assert w.perform(station, w.CheckMerged(subject=issue, claim=claim, fetch=True)).ok is not away
+
+
 @pytest.mark.parametrize("how", ["empty", "reverted"])
 def test_commits_that_change_nothing_close_no_issue(rig, station, how):
     """A worker that gave up says why in an empty commit, or takes its own back: the issue was closed as merged."""
