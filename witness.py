@@ -4145,6 +4145,9 @@ def _follow(claim: Claim, issue: Issue, is_there: bool) -> tuple:
         return "keep", "it was claimed before this queue was there"
     if is_held and is_there:
         return "keep", f"it was set open, and {claim.name} is on it"
+    if claim.state == "handed-over" and HANDED_OVER_LABEL not in issue.labels:
+        # Who sets it open leaves the label; a database that was put back to an earlier day has none.
+        return "keep", f"its work waits to be merged, and its label {HANDED_OVER_LABEL} is gone"
     return ("free", "it was set open") if claim.state in ("working", "failed", "handed-over") else ("", "")
 
 

@@ -282,8 +282,6 @@ def test_nothing_is_told_while_the_queue_is_unknown():
         ("failed", True, "keep"),
         ("working", False, "free"),
         ("failed", False, "free"),
-        ("handed-over", False, "free"),
-        ("handed-over", True, "free"),
         ("claimed", False, None),
         ("released", True, None),
         ("closed", False, None),
@@ -295,6 +293,16 @@ def test_issue_of_ours_that_somebody_set_open(state, there, step):
     draft = shared(make_claim(state=state), issues=[make_issue()], sightings=sightings)
     settle_claims(draft)
     assert steps(draft) == ([("de-1", step)] if step else [])
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize(("labels", "step"), [((witness.HANDED_OVER_LABEL,), "free"), ((), "keep")])
+def test_issue_that_waits_to_be_merged_is_set_free_by_a_person_and_not_by_a_database_put_back(labels, step, there):
+    """Whoever sets it open leaves its label; a database of an earlier day knows of none, and the work began again."""
+    sightings = [make_sighting("de-1")] if there else []
+    draft = shared(make_claim(state="handed-over"), issues=[make_issue(labels=labels)], sightings=sightings)
+    settle_claims(draft)
+    assert steps(draft) == [("de-1", step)]
 
 
 @pytest.mark.parametrize(
