@@ -117,6 +117,7 @@ NAMES_TOLD = 8  # of the workers in a storm
 MERGED_CHECK_S = 600  # handed-over work is looked for on the default branch this often
 SWEEP_S = 600  # kept folders are aged this often
 KEEPS_PER_TICK = 20  # worktrees whose work is kept in one tick: each takes a second of git
+KEPT_LOOK_S = 300  # until kept work is looked at again: a person edits without git, and no tick sees that without it
 BEAT_S = 120  # between two heartbeats; gt takes a session for asleep after 180 s
 PATROL_S = 300  # between two rounds through the town: what the model in the witness's seat looked after
 LONG_ACTION_TIMEOUTS = 30  # tool time-outs that one action may take, a retirement say, before it counts as hanging
@@ -1033,6 +1034,7 @@ class Track(Value):
     screen: str = ""  # last line at the latest second look
     screen_at: float = 0.0
     kept: str = ""  # in which state its work was kept last, see `mark_of`; "": not since its worker went
+    kept_at: float = 0.0  # when that was looked at last
 
 
 class Request(Value):
@@ -1440,6 +1442,7 @@ class KeepWork(Action):
     """Keep what a worktree without a worker holds, under a ref."""
 
     mark: str  # the state in which it is kept, see `mark_of`
+    again: bool = False  # it was kept in this state, but somebody may have worked there without git
 
 
 class SendHeartbeats(Action):
@@ -3577,26 +3580,36 @@ def list_resting(draft: Draft) -> tuple:
     return tuple(found)
 
 
-def list_unkept(draft: Draft) -> dict:
-    """Return {a worker at risk whose work was not kept in the state in which it is now: the mark of that state}."""
-    resting, found = list_resting(draft), {}
-    for name in list_at_risk(draft):
-        mark = mark_of(draft.seen.sightings[name], name in resting)
-        if draft.memory.polecats.get(name, Track()).kept != mark:
-            found[name] = mark
-    return found
+def _list_marks(draft: Draft) -> dict:
+    """Return {a worker at risk: the mark of the state in which its work is now}."""
+    resting = list_resting(draft)
+    return {name: mark_of(draft.seen.sightings[name], name in resting) for name in list_at_risk(draft)}
+
+
+def list_unkept(draft: Draft) -> list:
+    """Return the workers at risk whose work was not kept in the state in which it is now."""
+    tracks = draft.memory.polecats
+    return [name for name, mark in _list_marks(draft).items() if tracks.get(name, Track()).kept != mark]
 
 
 def keep_due(draft: Draft) -> None:
-    """Keep the work of everybody at risk, once in each state; who could not be kept before does not hold up others."""
-    at_risk = set(list_at_risk(draft))
+    """Keep the work of everybody at risk in each state, and look every KEPT_LOOK_S whether it is another one.
+
+    Who could not be kept before does not hold up others.
+    """
+    marks, due = _list_marks(draft), []
     for name, track in draft.memory.polecats.items():
-        if track.kept and name in draft.seen.sightings and name not in at_risk:
+        if track.kept and name in draft.seen.sightings and name not in marks:
             draft.put("polecats", name, track.but(kept=""))  # it works again, and need not call git for that
     failed = {matter.name for matter in draft.memory.escalations.values() if matter.cause == "unkept"}
-    unkept = list_unkept(draft)
-    for name in sorted(unkept, key=lambda one: one in failed)[:KEEPS_PER_TICK]:
-        draft.act(KeepWork(subject=name, mark=unkept[name], why="gt may reset its worktree at any time"))
+    for name, mark in marks.items():
+        track = draft.memory.polecats.get(name, Track())
+        again = track.kept == mark
+        if not again or draft.seen.now >= track.kept_at + KEPT_LOOK_S:
+            due.append((name in failed, again, track.kept_at, name))
+    for _, again, _, name in sorted(due)[:KEEPS_PER_TICK]:
+        why = "gt may reset its worktree at any time"
+        draft.act(KeepWork(subject=name, mark=marks[name], again=again, why=why))
 
 
 def settle_kept(draft: Draft, outcome: Outcome) -> None:
@@ -3604,8 +3617,9 @@ def settle_kept(draft: Draft, outcome: Outcome) -> None:
     name, track = outcome.subject, draft.memory.polecats.get(outcome.subject)
     if track is None:
         return
+    mark = outcome.data.get("mark", "") if outcome.ok else ""
+    draft.put("polecats", name, track.but(kept=mark, kept_at=draft.seen.now))
     if outcome.ok:
-        draft.put("polecats", name, track.but(kept=outcome.data.get("mark", "")))
         close_matter(draft, "unkept", name, "its work is kept")
         if outcome.detail:
             draft.tell("kept", name, outcome.detail)
@@ -10590,7 +10604,8 @@ def perform_keep(station: Station, action: KeepWork) -> Outcome:
         trouble = tree.trouble if isinstance(tree, Worktree) else tree or "it is gone"
         return make_outcome(station, "keep", action, False, trouble)
     ref = keep_work(station.tools, tree)
-    return make_outcome(station, "keep", action, True, f"{ref}: {action.why}" if ref else "", mark=action.mark)
+    told = f"{ref}: {action.why}" if ref else ""
+    return make_outcome(station, "keep", action, True, told, mark=action.mark, again=action.again)
 
 
 def perform_heartbeats(station: Station, action: SendHeartbeats) -> Outcome:
@@ -11512,11 +11527,14 @@ def asks_for_more(outcomes) -> bool:
     """Tell whether the outcomes should be weighed at once rather than at the next interval.
 
     A look that failed is not taken again at once: git that hangs would be asked twelve times in a row. So it is with
-    a queue that cannot be told something.
+    a queue that cannot be told something. No sling waits for work that was kept already.
     """
     again = dict.fromkeys(("sweep", "settle", "beat", "session", "spawn-unsettled"), False)
     return any(
-        outcome.ok if outcome.kind in ("look", "keep") else again.get(outcome.kind, True) for outcome in outcomes
+        outcome.ok and not outcome.data.get("again")
+        if outcome.kind in ("look", "keep")
+        else again.get(outcome.kind, True)
+        for outcome in outcomes
     )
 
 

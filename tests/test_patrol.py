@@ -159,6 +159,29 @@ def test_work_of_one_who_is_gone_is_kept_at_once_and_once_in_each_state():
     assert len(days.of(w.KeepWork)) == 3
 
 
+def test_kept_work_is_looked_at_again_every_five_minutes_and_the_longest_ago_first():
+    days = Days()
+    names = [f"w{number:02d}" for number in range(w.KEEPS_PER_TICK + 5)]
+    for after in (0, 1, 1, w.KEPT_LOOK_S - 2, 1, 1):
+        days.tick(*(gone(name) for name in names), after=after)
+    done = [(one.subject, one.again) for one in days.of(w.KeepWork)]
+    assert done == [(name, again) for again in (False, True) for name in names]
+
+
+def test_kept_work_that_cannot_be_looked_at_again_holds_a_sling_back_until_it_can():
+    days = Days()
+    days.tick(gone(), after=10)
+    days.tick(gone(), after=10)
+    days.fails[w.KeepWork] = "no space left"
+    days.tick(gone(), after=w.KEPT_LOOK_S)
+    assert days.of(w.KeepWork)[-1].again
+    days.tick(gone(), after=10)
+    assert not days.of(w.KeepWork)[-1].again
+    assert [subject for subject in days.subjects() if "kept" in subject]
+    assert not w.asks_for_more([outcome("keep", "alpha", again=True)])
+    assert w.asks_for_more([outcome("keep", "alpha", again=False)])
+
+
 def test_idle_worker_with_a_session_is_at_risk_and_a_busy_one_is_not():
     days = Days()
     days.tick(done_worker("alpha"), sighting("beta"))

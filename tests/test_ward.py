@@ -6,7 +6,7 @@ import os
 import shutil
 
 import pytest
-from test_sling import rounds, station, with_worker  # noqa: F401 - a fixture
+from test_sling import rounds, station, told, with_worker  # noqa: F401 - a fixture
 
 import witness as w
 
@@ -53,6 +53,28 @@ def test_what_is_kept_is_kept_once_for_each_state(town, station):  # noqa: F811
     ours.tools.host.pause(1.1)  # the time of a ref has seconds
     assert w.keep_work(ours.tools, w.read_worktree(ours.rig, name))
     assert len(list_kept(made, name)) == len(first) + 1
+
+
+def test_edit_of_a_person_in_a_dead_workers_tree_is_kept(town, station, monkeypatch):  # noqa: F811
+    """The person calls no git, so nothing that a tick sees has changed; then gt's daemon slings."""
+    made, ours, name = with_worker(town, station)
+    made.change("de-1", status="closed")
+    made.end_session(name)
+    rounds(ours)
+    first = list_kept(made, name)
+    assert first
+    (made.tree(name) / "by-hand").write_text("hours of a person\n")
+    now, ahead = ours.host.now, [0]
+    monkeypatch.setattr(ours.host, "now", lambda: now() + ahead[0])
+    for _ in range(3):  # and what has not changed since is not kept a third time
+        ahead[0] += w.KEPT_LOOK_S
+        rounds(ours)
+    (ref,) = set(list_kept(made, name)) - set(first)
+    made.add("de-2", "Two")
+    assert made.sling("de-2").status == 0
+    assert not (made.tree(name) / "by-hand").exists()
+    assert made.git("show", f"{ref}:files/by-hand") == "hours of a person"
+    assert len(told(ours, "kept")) == 2
 
 
 def test_what_cannot_be_kept_defers_every_sling_and_says_so(town, station, monkeypatch):  # noqa: F811
