@@ -3549,7 +3549,7 @@ def list_at_risk(draft: Draft) -> list:
         pane = sighting.pane
         gone = gone or (pane is not None and (pane.dead or sighting.shell == "interactive"))
         left = verdict is not None and verdict.state in ("idle", "dead")
-        if (gone or left) and not sighting.worktree.trouble and name not in draft.memory.retirements:
+        if (gone or left) and not sighting.worktree.trouble:
             found.append(name)
     return found
 

@@ -212,12 +212,14 @@ def test_work_is_not_kept_where_somebody_may_be_in_it_or_it_cannot_be_read(safe)
     assert days.of(w.KeepWork) == []
 
 
-def test_work_of_one_who_is_being_retired_is_the_retirements():
+@pytest.mark.parametrize("step", [step for step, _ in w.STEPS])
+def test_work_in_a_worktree_whose_retirement_was_broken_off_is_kept(step):
+    """Its next try may wait for a hold, and what is there may be new: an edit since, or the next worker of the name."""
     days = Days()
-    retirement = w.Retirement(name="alpha", id="alpha/1", at=NOW, step="move", next_at=NOW + 900)
+    retirement = w.Retirement(name="alpha", id="alpha/1", at=NOW, step=step, next_at=NOW + 900)
     days.memory = w.Memory(retirements={"alpha": retirement})
     days.tick(gone())
-    assert days.of(w.KeepWork) == []
+    assert [one.subject for one in days.of(w.KeepWork)] == ["alpha"]
 
 
 def test_work_that_cannot_be_kept_is_told_once_and_tried_again_until_it_is():

@@ -6,7 +6,7 @@ import os
 import shutil
 
 import pytest
-from test_sling import rounds, station, told, with_worker  # noqa: F401 - a fixture
+from test_sling import ask, rounds, station, told, with_worker  # noqa: F401 - a fixture
 
 import witness as w
 
@@ -75,6 +75,31 @@ def test_edit_of_a_person_in_a_dead_workers_tree_is_kept(town, station, monkeypa
     assert not (made.tree(name) / "by-hand").exists()
     assert made.git("show", f"{ref}:files/by-hand") == "hours of a person"
     assert len(told(ours, "kept")) == 2
+
+
+def test_work_of_one_whose_retirement_is_held_is_kept(town, station, monkeypatch):  # noqa: F811
+    """Killed right after the retirement was saved; a person puts the worker on hold, and its session ends."""
+    made, ours, name = with_worker(town, station)
+    (made.tree(name) / "new").write_text("untracked\n")
+    made.change("de-1", status="closed")
+    ask(made, name)
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(w.PERFORM, w.Retire, die)
+    with pytest.raises(KeyboardInterrupt):
+        rounds(ours)
+    monkeypatch.undo()
+    ours = station(made)
+    ours.store.change_holds(hold=(name, {"reason": "let me look"}))
+    made.end_session(name)
+    kept = list_kept(made, name)
+    for _ in range(3):
+        w.run_round(ours)
+    assert ours.store.load().retirements[name].step == "verify"
+    (ref,) = set(list_kept(made, name)) - set(kept)
+    assert made.git("show", f"{ref}:files/new") == "untracked"
 
 
 def test_what_cannot_be_kept_defers_every_sling_and_says_so(town, station, monkeypatch):  # noqa: F811
