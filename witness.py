@@ -118,7 +118,9 @@ MERGED_CHECK_S = 600  # handed-over work is looked for on the default branch thi
 SWEEP_S = 600  # kept folders are aged this often
 KEEPS_PER_TICK = 20  # worktrees whose work is kept in one tick: each takes a second of git
 KEPT_LOOK_S = 300  # until kept work is looked at again: a person edits without git, and no tick sees that without it
-BEAT_S = 120  # between two heartbeats; gt takes a session for asleep after 180 s
+BEAT_S = 90  # between two heartbeats; gt takes a session for asleep after 180 s, and one hung call may take 60 of them
+BEAT_TIMEOUT_S = 10  # of one heartbeat at most: it writes a file, and asks no database
+BEAT_REST_S = 60.0  # longest rest of heartbeats that hang: gt's 180 s must not pass while they would work again
 PATROL_S = 300  # between two rounds through the town: what the model in the witness's seat looked after
 LONG_ACTION_TIMEOUTS = 30  # tool time-outs that one action may take, a retirement say, before it counts as hanging
 FOLLOW_UPS = 12  # rounds run at once because an action's outcome asks for the next; then the normal wait
@@ -7433,6 +7435,8 @@ class Program:
     environ: what it is told besides; kept: beginnings of the caller's variables that reach it.
     """
 
+    longest_rest_s = LONGEST_REST_S
+
     def __init__(
         self, host: Host, tool: str, folder: str, timeout_s: float, environ=None, kept=BD_KEPT_PREFIXES
     ) -> None:
@@ -7482,7 +7486,7 @@ class Program:
         else:
             self._program = None  # it may have been exchanged: ask its version again
             if ran.failure.startswith("no answer"):
-                rest_s = min(2 * timeout_s * 2**self._hung, LONGEST_REST_S)
+                rest_s = min(2 * timeout_s * 2**self._hung, self.longest_rest_s)
                 self._hung, self._rests_until = min(self._hung + 1, 8), self.host.mono() + rest_s
         return ran
 
@@ -7548,6 +7552,9 @@ class Gastown:
             "GT_ROOT": self.path,
         }
         self.gt = Program(host, "gt", rig.path, config.tool_timeout, environ, GT_KEPT_PREFIXES)
+        # Apart from all else that gt is asked: whatever hangs there, who gets no heartbeat is ended by the next sling.
+        self.beats = Program(host, "gt", rig.path, min(config.tool_timeout, BEAT_TIMEOUT_S), environ, GT_KEPT_PREFIXES)
+        self.beats.longest_rest_s = BEAT_REST_S
         self.bd = Bd(host, self.path, config.tool_timeout)  # the town's own database: convoys, mail
         self._convoys, self._looks = {}, 0
         self._prefix = ""  # as it was when it could be read last
@@ -10612,7 +10619,7 @@ def perform_heartbeats(station: Station, action: SendHeartbeats) -> Outcome:
     """Send the heartbeats that only gt's own commands in a session send."""
     failed = []
     for session in action.sessions if station.town.can("beats") else ():
-        ran = station.town.gt.run("gt", "heartbeat", "--state=working", GT_SESSION=session)
+        ran = station.town.beats.run("gt", "heartbeat", "--state=working", GT_SESSION=session)
         if not ran.ok:
             failed.append(f"{session}: {find_complaint(ran)}")
         if ran.failure:

@@ -75,14 +75,14 @@ def done_worker(name="alpha", **fields):
 # ---- heartbeats -----------------------------------------------------------------------------------------------------
 
 
-def test_heartbeats_are_sent_every_two_minutes_and_well_before_gt_takes_a_session_for_dead():
+def test_heartbeats_are_sent_every_ninety_seconds_and_well_before_gt_takes_a_session_for_dead():
     days = Days()
     for _ in range(61):
         days.tick(sighting(at=days.now), after=10)
     beats = days.of(w.SendHeartbeats)
-    assert len(beats) == 6
+    assert len(beats) == 7
     assert {one.sessions for one in beats} == {("gt-demo-alpha",)}
-    assert w.BEAT_S < 180
+    assert w.BEAT_S + w.SESSION_START_S + 20 < 180  # a neighbour and the inbox may hang in the tick before
 
 
 def test_heartbeats_are_sent_for_live_agents_alone():

@@ -228,3 +228,53 @@ def test_a_host_that_cannot_keep_work_is_no_fault_of_the_issue(town, station, mo
     done = w.perform(ours, action)
     assert (done.ok, done.data["fault"]) == (False, "tool")
     assert done.detail.startswith(f"the work of {name} cannot be kept: ")
+
+
+# ---- heartbeats -----------------------------------------------------------------------------------------------------
+
+
+def test_heartbeats_are_sent_while_the_inbox_hangs(town, station):  # noqa: F811
+    """It waits for a database, a heartbeat for none: gt's daemon would end every silent worker meanwhile."""
+    made, ours, _ = with_worker(town, station)
+    ours = station(made, tool_timeout=1)
+    ours.first = False
+    made.spoil({"verb": "mail inbox", "do": "hang", "times": 99})
+    before = len(made.calls("heartbeat"))
+    for beats in (1, 2, 3):
+        ours.remember(ours.store.load().but(beat_at=0.0))
+        seen, _, outcomes = w.run_round(ours, duties=frozenset({"health"}))
+        assert seen.ports["mailbox"].state == w.UNKNOWN
+        assert [one.ok for one in outcomes if one.kind == "beat"] == [True]
+        assert len(made.calls("heartbeat")) == before + beats
+
+
+@pytest.mark.parametrize("call", ["refinery start", "session start"])
+def test_heartbeats_are_sent_after_a_call_that_hung(town, station, monkeypatch, call):  # noqa: F811
+    made, ours, name = with_worker(town, station)
+    monkeypatch.setattr(w, "SESSION_START_S", 1.0)
+    ours = station(made, tool_timeout=1)
+    ours.look_at_town()
+    made.spoil({"verb": call, "do": "hang", "times": 1})
+    who = "refinery" if call == "refinery start" else name
+    assert not w.perform(ours, w.StartSession(subject=who)).ok
+    asked = len(made.calls("version"))
+    assert w.perform(ours, w.SendHeartbeats(subject="workers", sessions=(made.session(name),))).ok
+    assert len(made.calls("version")) == asked  # in the dialect that was met
+
+
+def test_heartbeats_that_hang_hold_up_a_tick_once_and_are_tried_again_in_time(town, station, monkeypatch):  # noqa: F811
+    made, ours, name = with_worker(town, station)
+    ours = station(made, tool_timeout=1)
+    ours.look_at_town()
+    made.spoil({"verb": "heartbeat", "do": "hang", "times": 99})
+    before = len(made.calls("heartbeat"))
+    action = w.SendHeartbeats(subject="workers", sessions=(made.session(name), "de-b", "de-c"))
+    assert not w.perform(ours, action).ok
+    assert "it hung; it is asked again in" in w.perform(ours, action).detail
+    assert len(made.calls("heartbeat")) == before + 1
+    assert ours.town.gt.run("gt", "mayor", "status", "--running").ok  # all else is asked on
+    monkeypatch.setattr(ours.town.beats, "_hung", 30)
+    monkeypatch.setattr(ours.town.beats, "_rests_until", 0.0)
+    assert not w.perform(ours, action).ok
+    leave_s = ours.town.beats._rests_until - ours.host.mono()
+    assert leave_s + w.BEAT_TIMEOUT_S + w.BEAT_S < 180
