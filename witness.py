@@ -109,6 +109,8 @@ SPAWN_BACKOFF_S = (120, 300)  # after the first and the second failed attempt
 SPAWN_ATTEMPTS = 3  # then the issue waits for a person or `spawn reset`
 BREAKER_FAILURES = 20  # failures within BREAKER_WINDOW_S open the rig-wide breaker
 BREAKER_WINDOW_S = 30 * 60
+KEPT_BACK_S = 30 * 60  # spawns kept back by host or tools for so long are told of: no restart of a database takes it
+KEPT_BACK_REST_S = 15 * 60  # longest wait of an issue between two such tries
 BREAKER_REST_S = 10 * 60  # then one spawn is tried (half-open); its end closes or opens the breaker again
 STORM_WINDOW_S = 60  # "at once": workers that fell ill within this of each other
 STORM_SHARE = 0.5  # this share of at least STORM_WORKERS is a fault of the host, not of the workers
@@ -3027,6 +3029,32 @@ def note_ports(draft: Draft) -> None:
             close_matter(draft, f"port-{name}", "", "it answers again")
 
 
+def keep_back(draft: Draft, outcome: Outcome) -> float | None:
+    """Note whether host or tools kept a spawn back; return how long its issue waits then, else None.
+
+    It waits as long as this has lasted, so the waits double. A reason is an event once; a person learns what lasts.
+    """
+    now, why, track = draft.seen.now, clean_line(outcome.detail), draft.memory.ports.get("kept-back")
+    if outcome.ok or outcome.data.get("fault") not in ("host", "tool"):
+        if track is not None:
+            draft.put("ports", "kept-back", None)
+            close_matter(draft, "kept-back", "", f"a worker for {outcome.subject} could be started, or tried")
+        return None
+    tried_at = max(map(parse_rfc3339, draft.memory.failures), default=0.0)
+    if track is not None and now > tried_at + 2 * KEPT_BACK_REST_S:
+        track = None  # nothing was tried since: nobody knows whether it has lasted
+    if track is None or track.reason != why:
+        draft.tell("spawn-failed", outcome.subject, why)
+        track = PortTrack(since_at=now if track is None else track.since_at, reason=why)
+        draft.put("ports", "kept-back", track)
+    lasted_s = now - track.since_at
+    if lasted_s >= KEPT_BACK_S:
+        evidence = f"{why}; an issue is tried every {span(KEPT_BACK_REST_S)}, at once after `spawn reset ISSUE`"
+        summary = f"For {span(lasted_s)} no worker could be started: {why}"
+        raise_matter(draft, "kept-back", "", "", summary, evidence)
+    return min(max(lasted_s, SPAWN_BACKOFF_S[0]), KEPT_BACK_REST_S)
+
+
 def watch_for_storm(draft: Draft) -> None:
     """Halt actions while many workers fell ill at once: that is the host, and a wave of nudges would not help it."""
     since_at = draft.seen.resumed_at
@@ -4027,14 +4055,14 @@ def spawn_due(draft: Draft) -> None:
         return
 
 
-def record_failure(draft: Draft, issue: str, error: str, counts: bool = True, at_once: bool = False) -> None:
+def record_failure(draft: Draft, issue: str, error: str, counts: bool = True, wait_s: float | None = None) -> None:
     """Count a failed attempt of an issue; after SPAWN_ATTEMPTS it waits for a person, who is told.
 
-    at_once: the next may follow without a wait.
+    wait_s: until the next may follow.
     """
     effort = draft.memory.issues.get(issue, Effort())
     attempts = min(effort.attempts + counts, SPAWN_ATTEMPTS)
-    wait_s = 0 if at_once else SPAWN_BACKOFF_S[min(max(attempts, 1), len(SPAWN_BACKOFF_S)) - 1]
+    wait_s = SPAWN_BACKOFF_S[min(max(attempts, 1), len(SPAWN_BACKOFF_S)) - 1] if wait_s is None else wait_s
     draft.put("issues", issue, Effort(attempts=attempts, next_at=draft.seen.now + wait_s, error=clean_line(error)))
     if attempts >= SPAWN_ATTEMPTS:
         summary = f"Issue {issue} was given up after {attempts} failed attempts: {clean_line(error)}"
@@ -4058,7 +4086,7 @@ def settle_spawn(draft: Draft, outcome: Outcome) -> None:
     """Draw the consequences of a spawn's end; a fault of host or tool is no attempt of the issue."""
     draft.change(spawn=None)
     close_matter(draft, "unsettled", "", "it is settled")
-    issue = outcome.subject
+    issue, wait_s = outcome.subject, keep_back(draft, outcome)
     if outcome.ok:
         draft.tell("spawned", outcome.data.get("name", ""), f"works on {issue}")
         draft.count("spawned")
@@ -4074,29 +4102,24 @@ def settle_spawn(draft: Draft, outcome: Outcome) -> None:
         effort = draft.memory.issues.get(issue, Effort())
         draft.put("issues", issue, effort.but(next_at=draft.seen.now + draft.config.interval, error=outcome.detail))
         return
-    draft.tell("spawn-failed", issue, outcome.detail)
+    if wait_s is None:
+        draft.tell("spawn-failed", issue, outcome.detail)
     if fault == "step":  # one of several that make a worker of what a sling has left
-        record_failure(draft, issue, outcome.detail, at_once=True)
+        record_failure(draft, issue, outcome.detail, wait_s=0)
         draft.change(spawned_at=0.0)
         return
     if fault == "taken":
         draft.put("issues", issue, Effort(attempts=SPAWN_ATTEMPTS, error=outcome.detail))
         raise_matter(draft, f"spawn-{issue}", "", "", f"Issue {issue} gets no worker: {outcome.detail}")
         return
-    record_failure(draft, issue, outcome.detail, counts=not fault)
+    record_failure(draft, issue, outcome.detail, counts=not fault, wait_s=wait_s)
     recent = tuple(at for at in draft.memory.failures if parse_rfc3339(at) > draft.seen.now - BREAKER_WINDOW_S)
     recent = (*recent, rfc3339(draft.seen.now))[-BREAKER_FAILURES:]
     draft.change(failures=recent)
     if len(recent) >= BREAKER_FAILURES:
         draft.change(breaker_at=draft.seen.now)
-        raise_matter(
-            draft,
-            "breaker",
-            "",
-            "",
-            f"{len(recent)} spawns failed within {span(BREAKER_WINDOW_S)}; one is tried every {span(BREAKER_REST_S)}",
-            outcome.detail,
-        )
+        rate = f"{len(recent)} spawns failed within {span(BREAKER_WINDOW_S)}"
+        raise_matter(draft, "breaker", "", "", f"{rate}; one is tried every {span(BREAKER_REST_S)}", outcome.detail)
 
 
 # ====================================================================================================

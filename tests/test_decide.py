@@ -459,7 +459,9 @@ def test_memory_keeps_only_what_exists_and_every_matter_it_opens_has_a_letter(se
     assert set(after.retirements) <= {*memory.retirements, *seen.sightings}
     assert set(after.requests) <= {*memory.requests, *seen.sightings}
     assert {matter.name for matter in after.escalations.values()} <= {"", *there, *memory.retirements}
-    assert set(after.ports) <= {*seen.ports, *memory.ports, *(f"look.{name}" for name in after.polecats)}
+    neighbours = {f"town.{who}" for who in ("mayor", "deacon", "refinery")}
+    looks = {f"look.{name}" for name in after.polecats}
+    assert set(after.ports) <= {*seen.ports, *memory.ports, *looks, *neighbours, "kept-back"}
     if seen.issues is not None:
         known = {issue.id for issue in seen.issues if issue.status not in CLOSED}
         assert {*after.issues, *after.spawned_issues} <= known

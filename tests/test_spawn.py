@@ -781,6 +781,61 @@ def test_an_issue_closed_and_reopened_may_be_spawned_again():
     assert started(world) == ["de-1"]
 
 
+# ---- what keeps every spawn back ------------------------------------------------------------------------------------
+
+
+def fail_for(world, seconds: float, reason: str = "/town/demo/polecats/rust holds files", fault: str = "tool") -> None:
+    """Let time pass in which every child ends by a fault of the host or a tool."""
+    until_at = world.now + seconds
+    while world.now < until_at:
+        if world.child is not None and world.child.alive:
+            world.end_child(ok=False, reason=reason, fault=fault, worktree=False)
+        world.tick()
+
+
+@pytest.mark.parametrize("fault", ["host", "tool"])
+def test_what_keeps_spawns_back_for_half_an_hour_is_told_once_and_tried_less_and_less_often(fault):
+    """Notes that lay beside a retired worktree once ended all slings: 576 events a day, and not one letter."""
+    world = spawning_world()
+    fail_for(world, 25 * MIN, fault=fault)
+    assert world.subjects() == []
+    fail_for(world, 20 * MIN, fault=fault)
+    (subject,) = world.subjects()
+    assert "no worker could be started" in subject
+    assert "/town/demo/polecats/rust holds files" in subject
+    fail_for(world, 23 * HOUR, fault=fault)
+    assert world.told("spawn-failed") == [("de-1", "/town/demo/polecats/rust holds files")]
+    assert 90 < len(started(world)) < 110  # every quarter of an hour
+    assert world.memory.issues["de-1"].attempts == 0
+    while not (world.child is not None and world.child.alive):
+        world.tick()
+    world.end_child(ok=True)
+    world.tick()
+    assert (world.memory.escalations, world.memory.ports) == ({}, {})
+    assert world.subjects()[-1] == "RESOLVED: kept-back"
+
+
+def test_another_reason_is_told_in_the_events_and_a_failure_of_the_issue_ends_the_row():
+    world = spawning_world()
+    for reason in ("no network", "no disk"):
+        fail_for(world, 5 * MIN, reason)
+    assert [text for _, text in world.told("spawn-failed")] == ["no network", "no disk"]
+    assert world.memory.ports["kept-back"].since_at < world.now - 5 * MIN
+    fail_for(world, 15 * MIN, "refused", "")
+    assert world.memory.ports == {}
+
+
+def test_faults_far_apart_are_no_row():
+    world = spawning_world()
+    fail_for(world, MIN)
+    world.issues.clear()
+    world.wait(5 * HOUR)
+    world.queue("de-2")
+    fail_for(world, 20 * MIN)
+    assert len(started(world)) > 2
+    assert world.subjects() == []
+
+
 # ---- the breaker ----------------------------------------------------------------------------------------------------
 
 
