@@ -1168,7 +1168,7 @@ class Memory(Value):
     calm_ticks: int = 0
     merged_at: float = 0.0  # last look for merged work
     owed: dict = {}  # by issue: what a shared queue would not be told, and when it is tried again
-    missed: tuple = ()  # issues in progress whose worker was gone when they were last looked at
+    missed: tuple = ()  # at the last look: issues whose worker was gone, and causes of what was told of others
     backend: str = ""  # the queue this rig had last; a database that is away is no reason for another
     swept_at: float = 0.0
     handled: tuple = ()  # mails that were dealt with and are in the inbox still: archiving them may have failed
@@ -2958,6 +2958,14 @@ class Draft:
                 return f"{port} is unknown: {sight.reason}"
         return ""
 
+    def find_stray(self, claim: Claim) -> str:
+        """Return the session in which a claim's worker lives without its worktree, "" where it does not.
+
+        One that was slung anew lives under the same name, but has its worktree, and works on another issue.
+        """
+        session = session_for(self.config.session_name, self.seen.rig, claim.name)
+        return session if claim.name not in self.seen.sightings and session in (self.seen.sessions or ()) else ""
+
     def may_time(self) -> bool:
         """Tell whether timers may act: not in the first tick, nor after a gap, save for a person."""
         return self.seen.person or not (self.seen.first or self.seen.gap)
@@ -3893,7 +3901,9 @@ def why_attended(issue: Issue, draft: Draft) -> str:
     seen = draft.seen
     claim = (seen.claims or {}).get(issue.id)
     if claim is not None and claim.state in ("claimed", "working"):
-        gone = "" if claim.name in seen.sightings else f", which is gone; `spawn reset {issue.id}` frees it"
+        stray = draft.find_stray(claim)
+        gone = f", which is gone; `spawn reset {issue.id}` frees it" * (claim.name not in seen.sightings)
+        gone = f", which lives in session {stray} without its worktree; end that first" if stray else gone
         return f"worked on by {claim.name or claim.actor}{gone}"
     if claim is not None and claim.state == "handed-over":
         return f"handed over by {claim.name}: {claim.branch or claim.ref} waits to be merged; `spawn reset` frees it"
@@ -4141,9 +4151,10 @@ def _list_there(draft: Draft) -> set:
 
 
 def _is_there(draft: Draft, claim: Claim, there: set) -> bool:
-    """Tell whether the worker of a claim is there, and not on another issue by now."""
+    """Tell whether the worker of a claim is there, and not on another issue by now; it may have lost its worktree."""
     sighting = draft.seen.sightings.get(claim.name)
-    return claim.name in there and (sighting is None or is_claim_of(claim, sighting.worktree))
+    is_seen = claim.name in there and (sighting is None or is_claim_of(claim, sighting.worktree))
+    return is_seen or bool(draft.find_stray(claim))
 
 
 def _is_taken(claim: Claim, issue: Issue, seen: Observation) -> bool:
@@ -4206,6 +4217,8 @@ def settle_claims(draft: Draft) -> None:
             continue
         is_there = _is_there(draft, claim, there)
         step, why = _follow(claim, issue, is_there)
+        if step == "free" and claim.state != "handed-over" and seen.sessions is None:
+            continue  # it may live without its worktree
         if step:
             room -= step == "keep"
             if room < 0:
@@ -4241,11 +4254,26 @@ def _find_orphans(draft: Draft) -> dict:
         claim = claim or Claim(issue=issue.id, actor=seen.actor, at=0.0, name=name_for_issue(issue.id))
         if _is_there(draft, claim, there):
             continue
-        session = session_for(draft.config.session_name, seen.rig, claim.name)
-        # Slung anew, it lives, and works on another. A worktree of another name may hold it: a second try, say.
-        lives = session in (seen.sessions or ()) and claim.name not in seen.sightings
-        if not lives and not why_inhabited(issue, draft, None):
+        # A worktree of another name may hold it: a second try, say.
+        if not why_inhabited(issue, draft, None):
             found[issue.id] = claim
+    return found
+
+
+def _find_strays(draft: Draft) -> dict:
+    """Return by cause (summary, evidence) of the workers of ours that no look at worktrees would tell of."""
+    found = {}
+    for claim in draft.seen.claims.values():
+        if claim.state != "working" or claim.actor != draft.seen.actor or claim.name in draft.memory.retirements:
+            continue
+        session = draft.find_stray(claim)
+        if session:
+            summary = f"{claim.name}, which works on {claim.issue}, lives in session {session} without its worktree"
+            evidence = (
+                f"look with `tmux attach -t ={session}`; put its worktree back, or save what it has: "
+                f"`tmux kill-session -t ={session}` ends it, then `spawn reset {claim.issue}` frees the issue"
+            )
+            found[f"stray-{claim.issue}"] = summary, evidence
     return found
 
 
@@ -4257,11 +4285,16 @@ def watch_orphans(draft: Draft) -> None:
     seen, memory = draft.seen, draft.memory
     if not _may_judge(draft) or not draft.may_time() or not seen.fresh or seen.sessions is None:
         return
-    orphans = _find_orphans(draft)
+    orphans, strays = _find_orphans(draft), _find_strays(draft)
     for matter in list(memory.escalations.values()):
-        issue = matter.cause[len("orphan-") :]
-        if matter.cause == f"orphan-{issue}" and issue not in orphans:
+        kind, _, issue = matter.cause.partition("-")
+        if kind == "orphan" and issue not in orphans:
             close_matter(draft, matter.cause, "", "it is worked on again, closed or free")
+        elif kind == "stray" and matter.cause not in strays:
+            close_matter(draft, matter.cause, "", "its session has ended, or its worktree is back")
+    for cause, told in strays.items():
+        if cause in memory.missed:
+            raise_matter(draft, cause, "", "", *told)
     for issue, claim in orphans.items():
         matter = memory.escalations.get(f"orphan-{issue}..")
         after_s = draft.config.release_orphans_after
@@ -4277,8 +4310,9 @@ def watch_orphans(draft: Draft) -> None:
             continue
         elif seen.now >= matter.opened_at + after_s:
             draft.act(ReleaseOrphan(subject=issue, claim=claim, why=f"{claim.name} is gone"))
-    if tuple(sorted(orphans)) != memory.missed:
-        draft.change(missed=tuple(sorted(orphans)))
+    missed = tuple(sorted([*orphans, *strays]))
+    if missed != memory.missed:
+        draft.change(missed=missed)
 
 
 def settle_owed(draft: Draft, outcome: Outcome) -> None:
@@ -12626,6 +12660,25 @@ def _is_being_spawned(station: Station, memory: Memory, claim: Claim) -> bool:
     return under_way or (sight is not None and sight.alive and sight.issue in ("", claim.issue))
 
 
+def _why_not_reset(station: Station, memory: Memory, claim: Claim) -> str:
+    """Return why an issue must not be set free now: it would get a second worker."""
+    if _is_being_spawned(station, memory, claim):
+        return "a worker is being started for it; wait for that"
+    if claim.state not in ("claimed", "working"):
+        return ""
+    tree = read_worktree(station.rig, claim.name)
+    if isinstance(tree, Worktree):  # slung anew, it works on another issue by now
+        return f"{claim.name} works on it; `witness shutdown {claim.name}` first" * is_claim_of(claim, tree)
+    town, port = station.look_at_town()  # only it knows what the sessions are called, and on which server
+    panes = station.tools.tmux.list_panes() if station.town is None or town is not None else port.reason
+    if isinstance(panes, str):
+        return f"whether {claim.name or 'its worker'} lives without its worktree cannot be told: {panes}"
+    own, trouble = find_session(station.rig, station.config, claim.name, panes)
+    if own:
+        return f"{claim.name} lives without its worktree; `tmux kill-session -t ={own[0].session}` first"
+    return trouble
+
+
 def _reset_issues(station: Station, issues) -> Answer:
     """Forget an issue's failed attempts and its hand-over: a person decided that it is to be done again."""
     if not issues:
@@ -12639,19 +12692,9 @@ def _reset_issues(station: Station, issues) -> Answer:
         memory, rows = station.store.load(), []
         for issue in issues:
             claim = claims.get(issue) or Claim(issue=issue, actor=station.actor, at=station.host.now())
-            if _is_being_spawned(station, memory, claim):
-                why = "a worker is being started for it; wait for that"
+            why = _why_not_reset(station, memory, claim)
+            if why:
                 rows.append({"id": issue, "result": "refused", "polecat": claim.name or None, "reason": why})
-                continue
-            if claim.state in ("claimed", "working") and isinstance(read_worktree(station.rig, claim.name), Worktree):
-                rows.append(
-                    {
-                        "id": issue,
-                        "result": "refused",
-                        "polecat": claim.name,
-                        "reason": f"{claim.name} works on it; `witness shutdown {claim.name}` first",
-                    }
-                )
                 continue
             left = station.queue.release(claim)
             memory = memory.but(issues={key: one for key, one in memory.issues.items() if key != issue})

@@ -127,7 +127,47 @@ def test_what_is_not_known_to_be_gone_is_no_orphan(change):
     assert not any("worktree is gone" in letter.body for letter in world.sent.values())
 
 
+# ---- workers that no look at worktrees tells of ---------------------------------------------------------------------
+
+
+def strayed(**config) -> World:
+    """Return a world in which somebody moved the worktree of a living worker away."""
+    world = orphaned(**config)
+    world.list_sessions = lambda: frozenset({"gt-demo-de-1"})
+    return world
+
+
+def test_worker_that_lives_without_its_worktree_is_told_once_and_until_it_ends():
+    """Moved or deleted by hand, its worktree took it out of every look; twenty hours later nobody knew of it."""
+    world = strayed(release_orphans_after=1)
+    world.wait(3 * HOUR)
+    (letter,) = world.sent.values()
+    assert "de-1, which works on de-1, lives in session gt-demo-de-1 without its worktree" in letter.body
+    assert "`tmux kill-session -t =gt-demo-de-1`" in letter.body
+    assert world.claims["de-1"].state == "working"
+    world.list_sessions = frozenset
+    world.wait(10 * MIN)
+    assert "RESOLVED: stray-de-1" in world.subjects()
+    assert world.claims["de-1"].state == "released"  # nothing of it is left: it is an orphan like any other
+
+
+def test_worker_whose_worktree_is_back_is_no_stray():
+    world = strayed()
+    world.wait(MIN)
+    world.add("de-1", "de-1")
+    world.wait(10 * MIN)
+    assert world.memory.escalations == {}
+    assert "RESOLVED: stray-de-1" in world.subjects()
+
+
+def test_worker_whose_worktree_is_being_retired_is_no_stray():
+    memory = Memory(retirements={"de-1": Retirement(name="de-1", id="de-1/x", at=T0)})
+    assert look_twice(make_claim(), memory=memory, sessions=LIVES).memory.escalations == {}
+
+
 # ---- a queue that others use, too ----------------------------------------------------------------------------------
+
+LIVES = frozenset({"gt-demo-de-1"})
 
 
 def shared(*claims, issues=(), sightings=(), memory=None, **changes):
@@ -306,6 +346,33 @@ def test_issue_that_waits_to_be_merged_is_set_free_by_a_person_and_not_by_a_data
 
 
 @pytest.mark.parametrize(
+    ("state", "sessions", "step"),
+    [
+        ("working", LIVES, "keep"),
+        ("failed", LIVES, "keep"),
+        ("working", None, None),
+        ("failed", None, None),
+        ("handed-over", LIVES, "free"),
+        ("handed-over", None, "free"),
+    ],
+)
+def test_issue_that_was_set_open_stays_with_whoever_may_live_without_its_worktree(state, sessions, step):
+    """Its worktree was moved by hand; set free, the issue got a second worker beside it."""
+    draft = shared(make_claim(state=state), issues=[make_issue()], sessions=sessions)
+    settle_claims(draft)
+    assert steps(draft) == ([("de-1", step)] if step else [])
+
+
+def test_worker_that_was_slung_anew_does_not_keep_its_first_issue():
+    """In a Gas Town it lives under the same name, with its worktree, and works on another."""
+    other = make_sighting("rust", {"branch": "polecat/rust/de-2@x"})
+    claim = make_claim(name="rust", branch="polecat/rust/de-1@x")
+    draft = shared(claim, issues=[make_issue()], sightings=[other], sessions=frozenset({"gt-demo-rust"}))
+    settle_claims(draft)
+    assert steps(draft) == [("de-1", "free")]
+
+
+@pytest.mark.parametrize(
     "draft",
     [
         shared(make_claim(actor=OTHER), issues=[make_issue()]),
@@ -355,9 +422,9 @@ def test_what_was_asked_for_ticks_ago_proves_no_change_of_hands():
 # ---- orphans of a shared queue
 
 
-def look_twice(*claims, **how):
+def look_twice(*claims, memory=None, **how):
     """Return the draft of the second of two looks."""
-    first = shared(*claims, **how)
+    first = shared(*claims, memory=memory, **how)
     watch_orphans(first)
     assert first.memory.escalations == {}
     second = shared(*claims, memory=first.memory, **how)
@@ -410,7 +477,7 @@ def test_issue_that_only_the_queue_calls_ours_is_an_orphan():
         ((make_claim(state="released", owed="release"),), {"issues": [held()]}),
         ((make_claim(actor=OTHER),), {"issues": [held()]}),
         ((make_claim(),), {"issues": [held()], "sightings": [make_sighting("de-1")]}),
-        ((make_claim(),), {"issues": [held()], "sessions": frozenset({"gt-demo-de-1"})}),
+        ((), {"issues": [held()], "sessions": LIVES}),
         ((make_claim(),), {"issues": [held()], "sessions": None}),
         ((make_claim(),), {"issues": [held()], "strangers": (("de-1", "a symlink"),)}),
         ((make_claim(),), {"issues": [held()], "fresh": False}),
@@ -499,6 +566,9 @@ def test_law_an_issue_is_freed_only_where_it_reads_as_free_or_its_worker_is_gone
                 assert (claim.actor, claim.owed) == (ACTOR, "")
                 assert (by_id[claim.issue].status, by_id[claim.issue].assignee) == ("open", "")
                 assert action.step != "free" or claim.state == "handed-over" or not there or claim.issue != "de-1"
+                if action.step == "free" and claim.state != "handed-over":
+                    assert sessions is not None
+                    assert f"gt-demo-{claim.name}" not in sessions
         if isinstance(action, ReleaseOrphan):
             assert fresh
             assert sessions is not None

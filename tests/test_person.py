@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 
 import pytest
 from tools import kit, stand
@@ -123,6 +125,43 @@ def test_spawn_explains_starts_waits_and_resets(run, rig):
     assert run("spawn", "--explain", one)[1]["issues"][0]["reason"].startswith("after a failure it waits")
     assert run("spawn", "reset", one)[1]["issues"][0]["result"] == "reset"
     assert run("spawn", one)[1]["issues"][0]["result"] == "spawned"
+
+
+@pytest.mark.parametrize("how", ["move", "delete"])
+def test_issue_of_a_worker_that_lives_without_its_worktree_is_not_reset(run, rig, how):
+    """Somebody moved or deleted the worktree; set free, the issue got a second worker beside the first."""
+    issue = run("add", "One")[1]["id"]
+    assert run("spawn", issue)[0] == 0
+    worktree = rig.path / "polecats" / issue
+    rig.git("worktree", "move", worktree, rig.path.parent / "moved") if how == "move" else shutil.rmtree(worktree)
+    status, data = run("spawn", "reset", issue)
+    (row,) = data["issues"]
+    session = f"gt-demo-{issue}"
+    assert (status, row["result"], row["polecat"]) == (1, "refused", issue)
+    assert row["reason"] == f"{issue} lives without its worktree; `tmux kill-session -t ={session}` first"
+    assert f"lives in session {session} without its worktree" in run("spawn", issue)[1]["issues"][0]["reason"]
+    rig.tmux.run("kill-session", "-t", f"={session}")
+    assert run("spawn", "reset", issue)[0] == 0
+
+
+def test_issue_is_reset_although_its_worker_lives_on_with_another(run, rig):
+    """A person was told that `spawn reset` frees it, and then that its worker works on it."""
+    issue = run("add", "One")[1]["id"]
+    assert run("spawn", issue)[0] == 0
+    rig.git("branch", "-m", "polecat/rust/de-9@x", cwd=rig.path / "polecats" / issue)
+    assert run("spawn", "reset", issue)[1]["issues"][0]["result"] == "reset"
+
+
+def test_issue_is_not_reset_while_nobody_can_tell_whether_its_worker_lives(run, rig, tmp):
+    issue = run("add", "One")[1]["id"]
+    assert run("spawn", issue)[0] == 0
+    rig.git("worktree", "move", rig.path / "polecats" / issue, tmp / "moved")
+    (tmp / "bin").mkdir()
+    (tmp / "bin" / "tmux").write_text("#!/bin/sh\nexit 7\n")
+    (tmp / "bin" / "tmux").chmod(0o755)
+    status, data = run("spawn", "reset", issue, PATH=f"{tmp / 'bin'}:{os.environ['PATH']}")
+    assert (status, data["issues"][0]["result"]) == (1, "refused")
+    assert "cannot be told" in data["issues"][0]["reason"]
 
 
 @pytest.mark.parametrize(

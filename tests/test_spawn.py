@@ -210,6 +210,15 @@ def test_why_an_issue_is_attended(claim, there, memory, expected):
     assert why_attended(make_issue(), make_draft(seen, Memory(**memory))) == expected
 
 
+def test_reason_names_the_session_of_a_worker_that_lives_without_its_worktree():
+    """To set its issue free, as the reason once told, made a second worker beside it."""
+    draft = make_draft(make_seen(claims={"de-1": make_claim()}, sessions=frozenset({"gt-demo-de-1"})))
+    assert (
+        why_attended(make_issue(), draft)
+        == "worked on by de-1, which lives in session gt-demo-de-1 without its worktree; end that first"
+    )
+
+
 def test_a_worktree_whose_name_only_looks_alike_belongs_to_its_own_issue():
     claims = {"de-1.2": make_claim("de-1.2", name="de-1-2")}
     draft = make_draft(make_seen(claims=claims, sightings=named("de-1-2")))
