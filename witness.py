@@ -11095,6 +11095,20 @@ def put_records_right(station: Station, retirement: Retirement) -> None:
 # ====================================================================================================
 
 
+def find_goal(git: Git, config: Config, claim: Claim) -> str:
+    """Return the branch on which work closes its issue, "" where that cannot be told or where there is no such work.
+
+    Where nobody knows what was there before, a tip there is no proof of work, and neither is an empty commit that says
+    why it could not be done. Without a remote base's HEAD names whatever a person looks at, that very work say.
+    """
+    default = default_branch(git, config)
+    looked_at = claim.base.startswith("refs/heads/") and claim.base != default and not config.default_branch
+    if looked_at and git.test(None, "show-ref", "--verify", "--quiet", claim.base):
+        return ""
+    changed = claim.tip and claim.start and not git.test(None, "diff", "--quiet", claim.start, claim.tip)
+    return default if changed else ""
+
+
 def hand_over_issue(station: Station, retirement: Retirement, outcome: Outcome) -> None:
     """Hand an issue over: closed where its work is on the default branch, set free where there was none."""
     queue, git = station.queue, station.tools.git
@@ -11123,20 +11137,6 @@ def hand_over_issue(station: Station, retirement: Retirement, outcome: Outcome) 
         station.store.tell("unclosed" if left else "closed", claim.issue, left or told)
     else:
         queue.hand_over(claim)
-
-
-def find_goal(git: Git, config: Config, claim: Claim) -> str:
-    """Return the branch on which work closes its issue, "" where that cannot be told or where there is no such work.
-
-    Where nobody knows what was there before, a tip there is no proof of work, and neither is an empty commit that says
-    why it could not be done. Without a remote base's HEAD names whatever a person looks at, that very work say.
-    """
-    default = default_branch(git, config)
-    looked_at = claim.base.startswith("refs/heads/") and claim.base != default and not config.default_branch
-    if looked_at and git.test(None, "show-ref", "--verify", "--quiet", claim.base):
-        return ""
-    changed = claim.tip and claim.start and not git.test(None, "diff", "--quiet", claim.start, claim.tip)
-    return default if changed else ""
 
 
 def _find_work(station: Station, claim: Claim) -> str:

@@ -358,7 +358,8 @@ def test_issue_that_waits_to_be_merged_is_set_free_by_a_person_and_not_by_a_data
 )
 def test_issue_that_was_set_open_stays_with_whoever_may_live_without_its_worktree(state, sessions, step):
     """Its worktree was moved by hand; set free, the issue got a second worker beside it."""
-    draft = shared(make_claim(state=state), issues=[make_issue()], sessions=sessions)
+    labels = (witness.HANDED_OVER_LABEL,) if state == "handed-over" else ()
+    draft = shared(make_claim(state=state), issues=[make_issue(labels=labels)], sessions=sessions)
     settle_claims(draft)
     assert steps(draft) == ([("de-1", step)] if step else [])
 
