@@ -4299,7 +4299,7 @@ def watch_orphans(draft: Draft) -> None:
         matter = memory.escalations.get(f"orphan-{issue}..")
         after_s = draft.config.release_orphans_after
         if matter is None and issue in memory.missed:
-            branch = f"; its branch {claim.branch} is untouched" * bool(claim.branch)
+            branch = f"; its branch was {claim.branch}, and nothing here has touched it" * bool(claim.branch)
             gone = "which works on another now" if claim.name in seen.sightings else "whose worktree is gone"
             summary = f"Issue {issue} was worked on by {claim.name}, {gone}{branch}"
             if not claim.at:
@@ -9583,7 +9583,7 @@ class RefusedError(Exception):
         self.escalate = escalate
 
 
-def _read_start(tools: Tools, branch: str) -> str:
+def read_start(tools: Tools, branch: str) -> str:
     """Return where a branch began, as its own reflog tells; "" where that is not known."""
     path = os.path.join(tools.rig.common, "logs", "refs", "heads", *branch.split("/"))
     log = (tools.host.read(path, 1 << 30) or b"") if branch else b""
@@ -9713,7 +9713,7 @@ def _move(tools: Tools, retirement: Retirement) -> Retirement:
     # A log that is gone, or that somebody let expire, says nothing.
     retirement = retirement.but(tip=_find_tip(tools, retirement, tree), idle=bool(log) and not made)
     # Of a worker that others made no claim says where it began.
-    retirement = retirement.but(start=retirement.start or _read_start(tools, tree.branch))
+    retirement = retirement.but(start=retirement.start or read_start(tools, tree.branch))
     retirement = retirement.but(astray=_find_astray(tools, retirement, made))
     return retirement.but(commit=preserve(tools, retirement, tree))
 
@@ -11141,15 +11141,20 @@ def hand_over_issue(station: Station, retirement: Retirement, outcome: Outcome) 
 
 def _find_work(station: Station, claim: Claim) -> str:
     """Return what exists of a gone worker's work, "" if nothing does."""
-    git, branch = station.tools.git, claim.branch or f"polecat/{claim.name}"
-    for ref, commit in list_refs(git, f"refs/heads/{branch}"):
-        default = default_branch(git, station.config)
+    git, own = station.tools.git, claim.branch or f"polecat/{claim.name}"
+    default = default_branch(git, station.config)
+    for ref, commit in list_refs(git, "refs/heads/"):
+        branch = ref[len("refs/heads/") :]
+        # It may have renamed its branch, or gone on with one of its own, which began where it did.
+        strange = not branch.startswith("polecat/") and read_start(station.tools, branch) == claim.start != ""
         if (
-            ref == f"refs/heads/{branch}"
+            (branch == own or strange)
             and commit != claim.start
             and not (default and is_on_default(git, commit, default))
         ):
-            return f"its branch {branch} has commits"
+            return (
+                f"its branch {branch} has commits" if branch == own else f"{branch}, which began with it, has commits"
+            )
     for folder in (RETIRING_REFS, RETIRED_REFS, KEPT_REFS):
         for ref, _ in list_refs(git, f"{folder}{claim.name}/"):
             return f"{ref} has work of it"

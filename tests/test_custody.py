@@ -436,10 +436,8 @@ def look_twice(*claims, memory=None, **how):
 def test_orphan_is_told_only_when_it_is_seen_twice():
     draft = look_twice(make_claim(), issues=[held()])
     (matter,) = draft.memory.escalations.values()
-    assert (
-        matter.summary
-        == "Issue de-1 was worked on by de-1, whose worktree is gone; its branch polecat/de-1 is untouched"
-    )
+    branch = "its branch was polecat/de-1, and nothing here has touched it"
+    assert matter.summary == f"Issue de-1 was worked on by de-1, whose worktree is gone; {branch}"
     assert "nothing here works on it, seen twice" in matter.evidence
 
 

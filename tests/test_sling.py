@@ -725,7 +725,7 @@ def test_bead_whose_beginning_nobody_knows_is_handed_over_and_not_closed(town, s
     ours = station(made, auto_spawn=False)
     assert made.sling("de-1").status == 0
     (name,) = made.polecats()
-    monkeypatch.setattr(w, "_read_start", lambda *_: "")
+    monkeypatch.setattr(w, "read_start", lambda *_: "")
     monkeypatch.setattr(w, "list_made", lambda *_: ["?"])
     ask(made, name)
     rounds(ours)

@@ -107,6 +107,25 @@ def test_orphan_is_released_only_while_it_is_one(rig, station):
     assert station.queue.claims.read()["de-1"].state == "released"
 
 
+@pytest.mark.parametrize("how", ["branch -m", "switch --quiet -c"])
+def test_orphan_whose_work_is_on_a_branch_of_another_name_is_not_released(rig, station, how):
+    """An agent names its branch as it likes, and the letter said that the first one was untouched."""
+    worker = rig.add_polecat("de-1")
+    start = rig.git("rev-parse", "main")
+    rig.git("branch", "anothers", "main~0")
+    rig.git(*how.split(), "feature/login", cwd=worker.path)
+    rig.commit("work", {"x": "x"}, cwd=worker.path)
+    rig.git("worktree", "remove", "--force", "polecats/de-1")
+    claim = w.Claim(
+        issue="de-1", actor=station.actor, at=1.0, state="working", name="de-1", branch="polecat/de-1", start=start
+    )
+    station.queue.claim(claim)
+    outcome = w.perform(station, w.ReleaseOrphan(subject="de-1", claim=claim))
+    assert (outcome.ok, outcome.detail) == (False, "feature/login, which began with it, has commits")
+    rig.git("branch", "-D", "--quiet", "feature/login")
+    assert w.perform(station, w.ReleaseOrphan(subject="de-1", claim=claim)).ok is True
+
+
 @pytest.mark.parametrize("where", ["branch", "retired", "retiring", "kept"])
 def test_orphan_of_which_work_exists_is_not_released(rig, station, where):
     """Nobody would look for it once somebody else does the issue anew."""
