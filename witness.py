@@ -8686,7 +8686,11 @@ def list_status(git: Git, tree: Worktree, submodules: bool = True) -> list:
     """
     ignore = f"--ignore-submodules={'none' if submodules else 'all'}"
     # A rename would name the new path alone, and a recovered worktree would have the old one, too.
-    return parse_status(git.ask(tree, "status", "--porcelain=v2", "-z", "-uall", "--no-renames", ignore))
+    out = git.ask(tree, "status", "--porcelain=v2", "-z", "-uall", "--no-renames", ignore)
+    try:
+        return parse_status(out)
+    except ValueError as error:
+        raise ToolError(str(error)) from None
 
 
 def list_index(git: Git, tree: Worktree) -> list:
@@ -10630,14 +10634,19 @@ def make_outcome(station: Station, kind: str, action: Action, ok: bool, detail: 
 
 
 def _fingerprint(tools: Tools, tree: Worktree) -> str:
-    """Return what differs as soon as a worktree holds something else than before."""
+    """Return what differs as soon as a worktree holds something else than before, of all that `preserve` keeps."""
     import zlib
 
-    changed, _ = changed_files(tools.git, tree)
+    there, deleted = list_differing(tools, tree)
+    patterns = (*tools.config.precious, *SWAP_FILES)
+    there += [path for path in list_ignored(tools.git, tree) if is_precious(path, patterns)]
+    for _, module in list_modules(tree):  # commits and stashes of a submodule
+        for folder, _, files in os.walk(os.path.join(module, "logs")):
+            there += [os.path.join(folder, file) for file in files]
     head = tools.git.value(tree, "rev-parse", "--verify", "--quiet", "HEAD")
     log = tools.host.look(os.path.join(tree.admin, "logs", "HEAD"))
-    said = [head, tree.branch, log.st_size if log else 0]
-    for path in sorted(changed):  # what came with its old time, out of an archive say, has a new ctime
+    said = [head, tree.branch, log.st_size if log else 0, deleted]
+    for path in sorted(there):  # what came with its old time, out of an archive say, has a new ctime
         about = tools.host.look(os.path.join(tree.path, path))
         said.append((path, about and (about.st_size, about.st_mtime_ns, about.st_ctime_ns)))
     staged = tools.git.ask(tree, "diff-index", "--cached", "-z", "HEAD") if head else b""

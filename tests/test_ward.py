@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from test_sling import ask, rounds, station, told, with_worker  # noqa: F401 - a fixture
+from tools.town import git
 
 import witness as w
 
@@ -203,6 +205,44 @@ def test_what_was_changed_without_a_newer_time_is_kept_again(town, station, how)
     ours.tools.host.pause(1.1)  # the time of a ref has seconds
     assert w.keep_work(ours.tools, w.read_worktree(ours.rig, name))
     assert blob in made.git("rev-list", "--objects", *list_kept(made, name))
+
+
+@pytest.mark.parametrize("kind", ["precious", "unsaved text", "skip-worktree", "filtered", "submodule"])
+def test_what_git_status_does_not_show_is_kept_again(town, station, tmp_path, kind):  # noqa: F811
+    made, ours, name = with_worker(town, station)
+    made.end_session(name)
+    tree = made.tree(name)
+    (made.base() / "info").mkdir(exist_ok=True)
+    (made.base() / "info/exclude").write_text(".env\n.*.swp\n")
+    (made.base() / "info/attributes").write_text("clean filter=clean\n")
+    made.git("config", "filter.clean.clean", "echo the same")
+    if kind == "submodule":
+        made.git("init", "--quiet", "-b", "main", str(tmp_path / "source"))
+        git("commit", "--quiet", "--allow-empty", "--message", "first", cwd=tmp_path / "source")
+        allowed = ("-c", "protocol.file.allow=always")
+        made.git(*allowed, "submodule", "--quiet", "add", str(tmp_path / "source"), "lib", name=name)
+    file = {"precious": ".env", "unsaved text": ".notes.swp", "filtered": "clean"}.get(kind, "README.md")
+    if kind == "skip-worktree":
+        made.git("update-index", "--skip-worktree", "README.md", name=name)
+    for number, text in enumerate(("one\n", "two\n")):
+        if kind == "submodule":
+            git("commit", "--quiet", "--allow-empty", "--message", text, cwd=tree / "lib")
+        else:
+            (tree / file).write_text(text)
+        if kind == "filtered" and not number:
+            made.git("add", "clean", name=name)
+            made.git("commit", "--quiet", "--message", "filtered", name=name)
+        ours.tools.host.pause(1.1)  # the time of a ref has seconds
+        ref = w.keep_work(ours.tools, w.read_worktree(ours.rig, name))
+        assert ref
+        assert w.keep_work(ours.tools, w.read_worktree(ours.rig, name)) == ""
+    if kind == "precious":
+        assert Path(ours.store.path("rescued"), ref[len(w.KEPT_REFS) :], ".env").read_text() == text
+    elif kind == "submodule":
+        tip = git("rev-parse", "HEAD", cwd=tree / "lib")
+        assert made.git("for-each-ref", f"--points-at={tip}", f"{ref}-sub/")
+    else:
+        assert made.git("show", f"{ref}:files/{file}") == text.strip()
 
 
 def test_first_worker_is_slung_where_no_folder_of_workers_is_yet(town, station):  # noqa: F811
