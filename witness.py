@@ -3667,7 +3667,7 @@ def settle_kept(draft: Draft, outcome: Outcome) -> None:
 
 
 def beat_due(draft: Draft) -> None:
-    """Send heartbeats for every worker whose agent is seen alive: only gt's own commands in its session do so."""
+    """Send heartbeats wherever an agent lives or somebody is attached: only gt's own commands in a session do so."""
     seen = draft.seen
     if seen.town is None or not seen.town.reuses or seen.now < draft.memory.beat_at + BEAT_S:
         return
@@ -3679,7 +3679,7 @@ def beat_due(draft: Draft) -> None:
             if one.session == PRESENT
             and one.pane is not None
             and not one.pane.dead
-            and one.shell != "interactive"
+            and (one.shell != "interactive" or one.pane.attached)  # a person may be at the shell
             and one.name not in resting
         )
     )
@@ -10705,17 +10705,17 @@ def list_trees(station: Station) -> tuple:
     return {tree.name: tree for tree in found}, {name: why for name, why in strangers if why.startswith(UNREADABLE)}
 
 
-def list_lives(station: Station, names, agents: bool = False) -> frozenset | None:
+def list_lives(station: Station, names, accept=None) -> frozenset | None:
     """Return those of the workers whose sessions are there, None where that cannot be known.
 
-    agents: only where something runs in it that is no interactive shell.
+    accept: says of a pane whether it counts.
     """
     panes, found = station.tools.tmux.list_panes(), set()
     if isinstance(panes, str):
         return None
     for name in names:
         for pane in find_session(station.rig, station.config, name, panes)[0]:
-            if not pane.dead and not (agents and judge_shell(station.host, pane) == "interactive"):
+            if not pane.dead and (accept is None or accept(pane)):
                 found.add(name)
     return frozenset(found)
 
@@ -10760,6 +10760,7 @@ def _keep_all(station: Station, trees) -> str:
 def protect(station: Station, resting=()) -> str:
     """Keep the work of everybody who has no session or rests, and send heartbeats for all others; return why not.
 
+    A person attached to what is left of a session gets both: the agent is gone, and the person must not be ended.
     Asked right before a sling, however lately it was done: the sling chooses whom it resets by itself.
     """
     if not station.town.can("reuses"):
@@ -10768,10 +10769,12 @@ def protect(station: Station, resting=()) -> str:
     if fault:
         return fault
     trees = {tree.name: tree for tree in found}
-    lives = list_lives(station, trees, agents=True)
-    if lives is None:
+    agents = list_lives(station, trees, lambda pane: judge_shell(station.host, pane) != "interactive")
+    attended = list_lives(station, trees, lambda pane: pane.attached)
+    if agents is None or attended is None:
         return "tmux does not answer, so nobody knows whose worktrees are at risk"
-    lives -= set(resting)
+    agents -= set(resting)
+    lives = agents | attended
     try:
         doomed = find_doomed(station.rig)
     except OSError as error:
@@ -10781,7 +10784,7 @@ def protect(station: Station, resting=()) -> str:
     for name, why in strangers:  # to gt it is a worktree all the same, and idle
         if os.path.lexists(os.path.join(station.rig.polecats, name, station.rig.name, ".git")):
             return f"the work of {clean_line(name, 60)} cannot be kept: {why}"
-    fault = _keep_all(station, [tree for name, tree in trees.items() if name not in lives])
+    fault = _keep_all(station, [tree for name, tree in trees.items() if name not in agents])
     if fault:
         return fault
     if lives and not station.town.can("beats"):

@@ -94,6 +94,15 @@ def test_heartbeats_are_sent_for_live_agents_alone():
     assert beat.sessions == ("gt-demo-alpha",)
 
 
+def test_heartbeats_are_sent_for_a_shell_while_a_person_is_attached_to_it_and_its_work_is_kept():
+    days = Days()
+    for attached in (1, 0):
+        days.tick(sighting(shell="interactive", pane_fields={"command": "bash", "attached": attached}), after=w.BEAT_S)
+    (beat,) = days.of(w.SendHeartbeats)
+    assert beat.sessions == ("gt-demo-alpha",)
+    assert [one.subject for one in days.of(w.KeepWork)] == ["alpha"]
+
+
 def test_no_heartbeat_is_due_without_a_live_agent_and_one_that_comes_gets_its_own_at_once():
     days = Days()
     days.tick(gone())

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from test_sling import ask, rounds, station, told, with_worker  # noqa: F401 - a fixture
+from tools.kit import wait_for
 from tools.town import git
 
 import witness as w
@@ -133,6 +136,30 @@ def test_sleeping_worker_outlives_a_sling_only_by_our_heartbeat(town, station, m
     ours.remember(ours.store.load().but(beat_at=ours.host.now()))  # only those of the sling itself
     rounds(ours, until=lambda seen, decision: made.state("de-2")[0] == "hooked")
     assert (made.session(name) in made.sessions()) == sent
+
+
+@pytest.mark.parametrize("attached", [True, False])
+def test_person_at_the_shell_of_a_dead_worker_is_not_ended(town, station, attached):  # noqa: F811
+    made, ours, name = with_worker(town, station)
+    made.end_session(name)
+    made.start_session(name, ["/bin/bash", "--norc", "-i"])
+    (made.tree(name) / "new").write_text("untracked\n")
+    target, words = f"={made.session(name)}", [sys.executable, "-c", "import pty, sys; pty.spawn(sys.argv[1:])"]
+    if attached:
+        words += ["tmux", "-L", made.socket, "-u", "attach", "-t", target]
+    quiet = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(words, env={**os.environ, "TERM": "xterm"}, **quiet) as person:
+        try:
+            if attached:
+                wait_for(lambda: made.tmux.run("list-clients", "-t", target, check=False), 10, "the person")
+            made.age_heartbeat(name, 600)
+            made.add("de-2", "Two")
+            ours.remember(ours.store.load().but(beat_at=ours.host.now()))  # only those of the sling itself
+            rounds(ours, until=lambda *_: made.state("de-2")[0] == "hooked")
+        finally:
+            person.kill()
+    assert (made.session(name) in made.sessions()) == attached
+    assert made.git("show", f"{list_kept(made, name)[-1]}:files/new") == "untracked"
 
 
 @pytest.mark.parametrize("kind", ["files", "flat", "empty"])
