@@ -7705,7 +7705,8 @@ class Gastown:
         if self.can("prefixed") and not self.read_prefix():
             why = f"rigs.json in {home} does not tell of {self.rig.name}; it says what sessions are called"
             return None, Port(state=UNKNOWN, reason=why)
-        unknown = self._look_at_convoys()
+        unknown = self._look_at_convoys()  # also while gt does not answer: what is old would be believed afterwards
+        trouble = trouble or unknown
         town = Town(
             path=self.path,
             version=self.gt.version,
@@ -7717,7 +7718,7 @@ class Gastown:
             vouches=self.can("native"),
             seat=self.read_seat(),
             can_seat=self.can("seat"),
-            left=self._why_left() or unknown,
+            left=self._why_left(),
             convoys=self._convoys,
         )
         return town, Port(state=UNKNOWN if trouble else PRESENT, version=self.gt.told(), reason=trouble)

@@ -552,8 +552,8 @@ MUTANTS = (
     ),
     (
         "convoys that cannot be read keep every spawn back",
-        "            left=self._why_left() or unknown,",
-        "            left=self._why_left(),",
+        "        trouble = trouble or unknown\n",
+        "",
         ("test_town.py",),
     ),
     (

@@ -134,13 +134,15 @@ def test_convoys_are_asked_for_in_every_tenth_look_and_an_unknown_answer_keeps_e
     made.start_daemon()
     ours = gastown(made)
     for _ in range(w.CONVOYS_EVERY + 1):
-        assert ours.look()[0].left == ""
+        assert ours.look()[1].state == w.PRESENT
     assert len(made.town_server.calls("list")) == 2
     other = gastown(made)
     made.town_server.take_down()
-    assert other.look()[0].left.startswith("its open convoys cannot be read: ")
+    town_seen, port = other.look()
+    assert (town_seen.left, port.state) == ("", w.UNKNOWN)
+    assert port.reason.startswith("its open convoys cannot be read: ")
     made.town_server.bring_back()
-    assert other.look()[0].left == ""
+    assert other.look()[1] == w.Port(version="gt 1.0.1")
 
 
 def test_settings_that_cannot_be_read_are_none(town, gastown):

@@ -297,6 +297,28 @@ def test_a_host_that_cannot_keep_work_is_no_fault_of_the_issue(town, station, mo
     assert done.detail.startswith(f"the work of {name} cannot be kept: ")
 
 
+def test_convoys_that_cannot_be_read_for_long_are_told_of(town, station):  # noqa: F811
+    """They keep every sling back, and nobody knew."""
+    made = town("1.0.1")
+    made.start_daemon()
+    made.add("de-1", "One")
+    ours = station(made)
+    ours.first = False
+    made.town_server.take_down()
+    w.run_round(ours)
+    memory = ours.store.load()
+    track = memory.ports["spawner"]
+    assert memory.escalations == {}
+    ours.remember(memory.but(ports={**memory.ports, "spawner": track.but(since_at=track.since_at - 600)}))
+    seen, decision, _ = w.run_round(ours)
+    (matter,) = [one for one in decision.memory.escalations.values() if one.cause == "port-spawner"]
+    assert "its open convoys cannot be read: " in matter.summary
+    reason = w.report_tick(seen, decision, ours.config)["queue"]["reason"]
+    assert reason.startswith("spawner is unknown: its open convoys cannot be read: ")
+    assert any("its open convoys cannot be read: " in str(finding) for finding in w._check_town(ours, seen))
+    assert made.state("de-1") == ("open", "")
+
+
 # ---- heartbeats -----------------------------------------------------------------------------------------------------
 
 
