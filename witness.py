@@ -6868,13 +6868,14 @@ NO_REF = ""  # as the old value of update-ref: it must not exist; the zeros woul
 class Git:
     """git on one rig: `ask` for answers, `change` for changes; both raise ToolError when git does not do it."""
 
-    def __init__(self, host: Host, rig: Rig, timeout_s: float, tick_lock_fd: int | None = None) -> None:
+    def __init__(self, host: Host, rig: Rig, timeout_s: float, tick_lock_fd: int | None = None, began=None) -> None:
         self.host = host
         self.rig = rig
         self.timeout_s = timeout_s
         self.tick_lock_fd = tick_lock_fd
+        self.began = began  # called with the pid of each change, as Host.run does
 
-    def run(self, tree: Worktree | None, *words, stdin: bytes = b"", keep_fds=(), env=None) -> Ran:
+    def run(self, tree: Worktree | None, *words, stdin: bytes = b"", keep_fds=(), env=None, began=None) -> Ran:
         """Run git on the base repository, or pinned to one worktree; never raises for what git does."""
         pinned = {"GIT_DIR": self.rig.common}
         if tree is not None:
@@ -6893,6 +6894,7 @@ class Git:
             stdin=stdin,
             limit_bytes=GIT_LIST_BYTES,
             keep_fds=keep_fds,
+            began=began,
         )
 
     def ask(self, tree: Worktree | None, *words, stdin: bytes = b"", env=None) -> bytes:
@@ -6934,7 +6936,7 @@ class Git:
             ToolError: git did not do it.
         """
         keep_fds = () if self.tick_lock_fd is None else (self.tick_lock_fd,)
-        ran = self.run(tree, *GIT_NO_UPKEEP, *words, stdin=stdin, keep_fds=keep_fds, env=env)
+        ran = self.run(tree, *GIT_NO_UPKEEP, *words, stdin=stdin, keep_fds=keep_fds, env=env, began=self.began)
         if not ran.ok:
             raise ToolError(ran.reason())
         return ran.out
@@ -10132,11 +10134,43 @@ def _watch_birth(tools: Tools, session: str) -> str:
     return ""
 
 
+def _is_unfinished(host: Host, tree: Worktree) -> bool:
+    """Tell whether the making of a worktree was broken off: git locks its entry while it makes it."""
+    return (host.read(os.path.join(tree.admin, "locked"), 4096) or b"").strip() == b"initializing"
+
+
+def _finish_worktree(tools: Tools, tree: Worktree, tell) -> None:
+    """Make a worktree whole whose making was killed, before an agent takes what is missing for deleted.
+
+    git's mark is taken away last, so each step can be repeated. What lies there nobody has ever looked at: it is kept
+    as the folder of a retired worker is.
+
+    Raises:
+        ToolError: git did not do it.
+        OSError: a file could not be moved.
+    """
+    host = tools.host
+    if host.look(os.path.join(tree.admin, "index")) is None:  # git writes it when all files are there
+        kept = os.path.join(tools.rig.state, "retiring", f"{tree.name}.{int(host.now() * 1000)}.kept")
+        host.make_folder(kept)
+        for name in os.listdir(tree.path):
+            if name != ".git":
+                host.move(os.path.join(tree.path, name), os.path.join(kept, name))
+        host.remove(os.path.join(tree.admin, "index.lock"))
+        tools.git.change(tree, "reset", "--hard", "--quiet")
+        tell(birth=read_birth(tools.git, tree))
+    host.remove(os.path.join(tree.admin, "locked"))
+
+
 def _make_worker(tools: Tools, order: dict, tell) -> tuple:
     """Return (fault, reason); ("", "") is a worker that lives."""
     name, branch = order["name"], order["branch"]
     path = os.path.join(tools.rig.polecats, name)
     sight = read_worktree(tools.rig, name)
+    if isinstance(sight, Worktree) and _is_unfinished(tools.host, sight):
+        if sight.branch != branch:  # killed before it had one, or somebody is making one of this name just now
+            return "tool", f"{path}: it is half made; `git worktree remove -f -f {path}` takes it away"
+        _finish_worktree(tools, sight, tell)
     if sight is None:
         panes = tools.tmux.list_panes()
         if isinstance(panes, str):
@@ -10173,16 +10207,10 @@ def _make_worker(tools: Tools, order: dict, tell) -> tuple:
     return "", _watch_birth(tools, session)
 
 
-def _sling(host: Host, order: dict, tell) -> tuple:
+def _sling(host: Host, order: dict, tell, began) -> tuple:
     """Let gt make a worker; return (fault, reason): ("", "") where it says that it did."""
     folder, timeout_s = order["rig"]["path"], order["config"]["spawn_timeout"]
-
-    def note(pid: int) -> None:
-        process = read_process(host, pid)
-        if process is not None:
-            tell(tool=[pid, process.start])
-
-    ran = host.run(order["argv"], timeout_s, cwd=folder, env=order["environ"], began=note)
+    ran = host.run(order["argv"], timeout_s, cwd=folder, env=order["environ"], began=began)
     answer = decode_gt(ran)
     if answer.worker:
         tell(name=answer.worker)
@@ -10200,7 +10228,6 @@ def run_spawn_child(host: Host, fd: int, order: dict) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_FAILED))
     rig = load_value(Rig, order["rig"])
     config = Config({**order["config"]}, {})
-    tools = make_tools(host, rig, config)
     path = os.path.join(rig.state, SPAWN_FILE)
     process = read_process(host, os.getpid())
     note = {key: order[key] for key in ("issue", "name", "branch", "before") if key in order}
@@ -10210,9 +10237,15 @@ def run_spawn_child(host: Host, fd: int, order: dict) -> int:
         note.update(changes)
         host.write(path, (json.dumps(note, sort_keys=True) + "\n").encode("utf-8", "surrogateescape"))
 
+    def note_tool(pid: int) -> None:
+        process = read_process(host, pid)
+        if process is not None:
+            tell(tool=[pid, process.start])
+
     tell()
+    tools = make_tools(host, rig, config).but(git=Git(host, rig, config.tool_timeout, began=note_tool))
     try:
-        fault, reason = _sling(host, order, tell) if "argv" in order else _make_worker(tools, order, tell)
+        fault, reason = _sling(host, order, tell, note_tool) if "argv" in order else _make_worker(tools, order, tell)
     except (OSError, WitnessError) as error:  # without a word of it, "no worker came of it" would be all that is known
         fault, reason = "tool", error.line() if isinstance(error, WitnessError) else str(error)
     tell(ok=not reason, reason=reason, fault=fault)
@@ -10228,7 +10261,7 @@ def read_spawn(store: Store) -> SpawnSight | None:
     pid, start, tool = data.get("pid", 0), data.get("start", 0), data.get("tool")
     is_pair = isinstance(tool, list) and len(tool) == 2 and all(type(one) is int for one in tool)
     tool = tuple(tool) if is_pair else ()
-    # Both of us may be killed, and gt go on: nothing is settled before it has ended, too.
+    # Both of us may be killed, and gt or git go on: nothing is settled before it has ended, too.
     lives = bool(tool) and data.get("ok") is None and is_same_process(store.host, *tool) is not False
     return SpawnSight(
         alive=busy is not False or lives,

@@ -39,7 +39,7 @@ class Simulated(w.Host):
     def pause(self, seconds: float) -> None:
         self.at += seconds
 
-    def run(self, argv, timeout_s, cwd="/", env=None, stdin=b"", limit_bytes=0, keep_fds=(), sink=None):
+    def run(self, argv, timeout_s, cwd="/", env=None, stdin=b"", limit_bytes=0, keep_fds=(), sink=None, began=None):
         self.calls += 1
         out = {"list-panes": self.list_panes, "-V": lambda _: "tmux 3.3a", "capture-pane": lambda _: "thinking\n" * 30}
         word = next((word for word in argv if word in out), "")

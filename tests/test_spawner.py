@@ -140,13 +140,58 @@ def test_killed_spawn_child_leads_to_exactly_one_worker(rig, station, moment):
     assert w.end_process(child.pid, child.start, signal.SIGKILL, w.Host())
     wait_for(lambda: not kit.is_alive(one), 5)
     fresh = stand.make_station(rig, agent_command=stand.SLEEP)  # the daemon died too
-    stand.run_rounds(fresh, 2)
+    spawn_until(fresh, 15, lambda: fresh.memory.spawn is None)  # a git that it called may go on for a moment
     fresh.remember(fresh.memory.but(issues={}))  # the back-off has passed
     spawn_until(fresh, 15, lambda: fresh.memory.spawn is None and claim_of(fresh).state == "working")
     rig.tmux.remember()
     reap(fresh)
     assert len(os.listdir(rig.path / "polecats")) == 1
     assert len(rig.tmux.panes()) == 1
+
+
+@pytest.fixture
+def slow_checkout(rig):
+    """Let each file of a checkout take its time; return a function that lets it be quick again."""
+    files = {f"f{number:02}": f"{number}\n" for number in range(30)}
+    rig.commit("files", {**files, ".gitattributes": "f* filter=slow\n"})
+    rig.git("config", "filter.slow.smudge", "sleep 0.1; cat")
+    return lambda: rig.git("config", "filter.slow.smudge", "cat")
+
+
+@pytest.mark.parametrize("killed", ["both", "the child"])
+def test_worktree_whose_making_was_killed_is_made_whole_before_an_agent_sees_it(rig, slow_checkout, killed):
+    """Without an index every file was staged as deleted: the agent's first `add -A` took what was not there yet."""
+    station = stand.make_station(rig, agent_command=stand.SLEEP)
+    station.queue.add("One", "demo")
+    stand.run_rounds(station, 2)  # the first of a process starts nothing
+    child = child_of(station)
+    tree = rig.path / "polecats" / claim_of(station).name
+    wait_for((tree / "f03").exists, 10, "a part of the checkout")
+    family = kit.tree(child.pid)
+    for one in family if killed == "both" else (kit.process(child.pid),):
+        kit.end(one)
+    if killed == "both":
+        slow_checkout()
+        assert not (tree / "f29").exists()
+        (tree / "f00").write_text("half a fi")
+        assert (rig.path / ".git" / "worktrees" / tree.name / "locked").read_text().strip() == "initializing"
+    else:  # what it called goes on alone, and nothing is settled before that has ended
+        stand.run_rounds(station)
+        assert station.memory.spawn is not None
+    spawn_until(station, 15, lambda: station.memory.spawn is None)
+    assert claim_of(station).state == "failed"
+    station.remember(station.memory.but(issues={}))  # the back-off has passed
+    spawn_until(station, 20, lambda: claim_of(station).state == "working")
+    assert rig.git("status", "--porcelain", cwd=tree) == ""
+    assert (rig.git("symbolic-ref", "--short", "HEAD", cwd=tree), (tree / "f29").read_text()) == (
+        claim_of(station).branch,
+        "29\n",
+    )
+    assert not (rig.path / ".git" / "worktrees" / tree.name / "locked").exists()
+    if killed == "both":  # nobody has looked at what was there: it is kept as a retired worker's folder is
+        (kept,) = (rig.path / ".gastown" / "retiring").glob("*.kept")
+        assert (kept / "f00").read_text() == "half a fi"
+    assert len(os.listdir(rig.path / "polecats")) == 1
 
 
 @pytest.fixture
