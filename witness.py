@@ -2754,7 +2754,7 @@ def _is_dead(signals: Signals, progress: tuple) -> str:
     if sighting.pane is None or sighting.pane.dead:
         return "its pane has ended"
     if sighting.shell == "interactive" and signals.track.agents:
-        return f"its pane is back at a shell ({sighting.pane.command}), the agent is gone"
+        return f"its pane is back at a shell ({sighting.pane.command}), the agent is gone or suspended"
     return ""
 
 
@@ -3203,6 +3203,7 @@ def note_state(draft: Draft, verdict: Verdict) -> None:
         track = track.but(quiet_from_at=0.0, nudged_at=0.0, nudge_result="", escalated_at=0.0)
     if verdict.state not in ("dead", "unknown", "held", "requested"):
         close_matter(draft, "dead", verdict.name, f"it is {verdict.state}")
+        close_matter(draft, "suspended", verdict.name, f"it is {verdict.state}")
     if track.busy_told and not verdict.candidate and verdict.state not in ("busy", "unknown", "held", "requested"):
         close_matter(draft, "busy", verdict.name, f"it is {verdict.state}")
         track = track.but(busy_told=False)
@@ -3352,8 +3353,8 @@ def handle_dead(draft: Draft, verdict: Verdict, sighting: Sighting) -> None:
         return
     tree = sighting.worktree
     look = draft.seen.looks.get(verdict.name)
-    key = f"dead.{verdict.name}.{track.instance}"
-    if key in draft.memory.escalations:
+    told = (f"{cause}.{verdict.name}.{track.instance}" for cause in ("dead", "suspended"))
+    if any(key in draft.memory.escalations for key in told):
         return
     if look is None:
         look_twice(draft, sighting, "what a dead worker left")
@@ -3372,8 +3373,12 @@ def handle_dead(draft: Draft, verdict: Verdict, sighting: Sighting) -> None:
 
 
 def settle_restart(draft: Draft, outcome: Outcome) -> None:
-    """Tell of a restart that could not be tried; one that was tells for itself."""
-    if not outcome.ok and not outcome.data.get("told"):
+    """Tell of a restart that could not be tried, and once of an agent that lives; one that was tells for itself."""
+    track = draft.memory.polecats.get(outcome.subject)
+    if outcome.data.get("lives") and track is not None:
+        summary = f"Polecat {outcome.subject} was not restarted: {outcome.detail}"
+        raise_matter(draft, "suspended", outcome.subject, track.instance, summary)
+    elif not outcome.ok and not outcome.data.get("told"):
         draft.tell("restarted", outcome.subject, f"it could not be tried: {outcome.detail}")
 
 
@@ -8540,6 +8545,11 @@ def _is_from_pane(pid: int, server_pid: str, pane_id: str) -> bool:
     return len(server) == 3 and server[1].decode() == server_pid and variables.get(b"TMUX_PANE") == pane_id.encode()
 
 
+def _read_living(host: Host) -> dict:
+    found = {pid: read_process(host, pid) for pid in _list_pids()}
+    return {pid: process for pid, process in found.items() if process is not None and not process.zombie}
+
+
 def _list_family(processes: dict, pid: int, start: int) -> dict:
     """Return a process and all its descendants, if it is still the one that started then."""
     if pid not in processes or processes[pid].start != start:
@@ -8560,11 +8570,7 @@ def list_processes(tools: Tools, retirement: Retirement, path: str) -> tuple:
     """
     top = os.path.realpath(path)
     server_pid = retirement.instance.partition(".")[0]
-    processes = {}
-    for pid in _list_pids():
-        process = read_process(tools.host, pid)
-        if process is not None and not process.zombie:
-            processes[pid] = process
+    processes = _read_living(tools.host)
     own = _list_family(processes, retirement.pane_pid, retirement.pane_start)
     spared = {os.getpid(), os.getppid(), int(server_pid or 0)}
     others = {}
@@ -8579,6 +8585,30 @@ def list_processes(tools: Tools, retirement: Retirement, path: str) -> tuple:
             continue
         (own if ours else others)[pid] = process
     return [one for pid, one in own.items() if pid not in spared], list(others.values())
+
+
+def find_behind(host: Host, pane: Pane) -> str:
+    """Return what lives behind the shell in front of a pane, an agent that is suspended, say; "" for nothing.
+
+    Where that cannot be told, this is said.
+    """
+
+    def name_of(pid: int) -> str:
+        return os.path.basename((read_argv(host, pid) or ("",))[0])
+
+    try:
+        processes = _read_living(host)
+    except (OSError, ToolError) as error:
+        return f"whether its agent is suspended cannot be told: {error}"
+    first = processes.get(pane.pid)
+    family = _list_family(processes, first.pid, first.start) if first is not None else {}
+    front = first.foreground if first is not None else 0
+    while front in family and name_of(front).lstrip("-") in SHELLS:  # the shell, and shells that it was started from
+        front = family.pop(front).parent
+    for pid in family:
+        name = clean_line(name_of(pid), 40)
+        return f"pid {pid} ({name}) lives behind the shell in its pane; `fg` there brings back what is suspended"
+    return ""
 
 
 def end_processes(tools: Tools, processes) -> list:
@@ -11375,6 +11405,7 @@ def _perform_restart(station: Station, action: Restart) -> Outcome:
     name = action.subject
     own, reason = ((), panes) if isinstance(panes, str) else find_session(station.rig, station.config, name, panes)
     reason = reason or (station.queue.why_not_ours(action.issue) if action.issue else "")
+    alive = ""
     if not isinstance(tree, Worktree) or tree.trouble:
         reason = "its worktree cannot be used"
     elif not reason:
@@ -11383,13 +11414,16 @@ def _perform_restart(station: Station, action: Restart) -> Outcome:
         elif own and not own[0].dead and judge_shell(station.host, own[0]) != "interactive":
             reason = "something runs in its pane again"
         elif own:
-            tools.tmux.kill_session(own[0].session_id)  # only a shell or a dead pane: its name must be free
+            reason = alive = "" if own[0].dead else find_behind(station.host, own[0])
+            if not alive:
+                tools.tmux.kill_session(own[0].session_id)  # only a shell or a dead pane: its name must be free
     if not reason and station.town is not None:
         reason = start_session(station, action.subject)
     elif not reason:
         reason = start_agent(tools, action.subject, action.issue, action.title, tree.path)
-    station.store.tell("restarted", action.subject, reason or action.why)
-    return make_outcome(station, "restart", action, not reason, reason, told=True)
+    if not alive:  # else a person is told, once for all tries
+        station.store.tell("restarted", action.subject, reason or action.why)
+    return make_outcome(station, "restart", action, not reason, reason, told=True, lives=bool(alive))
 
 
 def _perform_retire(station: Station, action: Retire) -> Outcome:

@@ -334,6 +334,18 @@ MUTANTS = (
         ("test_upkeep.py",),
     ),
     (
+        "who lives without its worktree has its issue",
+        "    return is_seen or bool(draft.find_stray(claim))",
+        "    return is_seen",
+        ("test_custody.py",),
+    ),
+    (
+        "a suspended agent is not killed",
+        "            if not alive:\n                tools.tmux.kill_session(",
+        "            if True:\n                tools.tmux.kill_session(",
+        ("test_perform.py",),
+    ),
+    (
         "an orphan is seen twice",
         "        if matter is None and issue in memory.missed:",
         "        if matter is None:",

@@ -63,7 +63,11 @@ def rows():
         "dead-never-had-a-session": ("dead", "it has no session", signals(GONE, make_track(instance=""))),
         "dead-pane-ended": ("dead", "its pane has ended", signals(make_sighting(dead=True))),
         "dead-no-pane": ("dead", "its pane has ended", signals(make_sighting().but(pane=None, panes=()))),
-        "dead-back-at-a-shell": ("dead", "its pane is back at a shell (bash), the agent is gone", signals(shell)),
+        "dead-back-at-a-shell": (
+            "dead",
+            "its pane is back at a shell (bash), the agent is gone or suspended",
+            signals(shell),
+        ),
         "stuck-stays-stuck-without-a-look": (
             "stuck",
             "no progress for 40m",

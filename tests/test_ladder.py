@@ -524,6 +524,36 @@ def test_restarts_are_allowed_again_after_an_hour():
     assert len(of(world.done, Restart)) == 2
 
 
+def suspended_world() -> World:
+    """Return a world whose worker's agent was suspended: its shell is in front, and each restart finds it alive."""
+    world = World(on_dead="restart")
+    world.queue("de-1")
+    world.add("alpha", "de-1").record = {"issue": "de-1"}
+    world.wait(5 * MIN)
+    world.workers["alpha"].leave()
+    world.do_Restart = lambda action: world.outcome("restart", action, False, "pid 7 (agent) lives", lives=True)
+    return world
+
+
+def test_suspended_agent_is_told_of_once_and_never_called_dead():
+    world = suspended_world()
+    world.wait(5 * MIN)
+    (letter,) = world.sent.values()
+    assert "Polecat alpha was not restarted: pid 7 (agent) lives" in letter.body
+    world.wait(3 * HOUR)
+    assert len(world.sent) == 1
+    assert world.told("restarted") == []
+
+
+def test_suspended_agent_that_is_back_in_front_is_resolved():
+    world = suspended_world()
+    world.wait(5 * MIN)
+    worker = world.workers["alpha"]
+    worker.pane, worker.shell = worker.pane.but(command="agent"), ""
+    world.wait(2 * MIN)
+    assert "RESOLVED: Polecat alpha suspended" in world.subjects()
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

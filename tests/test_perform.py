@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 
 import pytest
 from tools import kit, stand
+from tools.kit import wait_for
 
 import witness as w
 
@@ -107,6 +110,42 @@ def test_restart_starts_the_agent_again_unless_somebody_is_there(rig):
     rig.tmux.run("split-window", "-t", "=gt-demo-alpha:", "--", *stand.SLEEP)
     rig.tmux.remember()
     assert "other panes" in w.perform(station, w.Restart(subject="alpha")).detail
+
+
+def test_agent_that_is_only_suspended_is_not_ended_by_a_restart(rig, monkeypatch):
+    """Ctrl-Z brought the shell to the front: the agent was called gone, and killed with its session."""
+    station = stand.make_station(rig, agent_command=stand.SLEEP)
+    worker = rig.add_polecat("alpha", ["bash", "--norc", "-i"])
+    restart = w.Restart(subject="alpha", issue="i", title="t")
+    rig.tmux.run("send-keys", "-t", "=gt-demo-alpha:", shlex.join(stand.SLEEP), "Enter")
+    wait_for(lambda: w.judge_shell(station.host, pane_of(station, "alpha")) == "")
+    agent = next(one for one in kit.tree(worker.pane_pid) if one.pid != worker.pane_pid)
+    rig.tmux.run("send-keys", "-t", "=gt-demo-alpha:", "C-z")
+    wait_for(lambda: w.judge_shell(station.host, pane_of(station, "alpha")) == "interactive")
+    outcome = w.perform(station, restart)
+    assert (outcome.ok, outcome.data["lives"]) == (False, True)
+    assert outcome.detail.startswith(f"pid {agent.pid} (")
+    assert kit.is_alive(agent)
+    assert "restarted" not in kit.lines_of(rig.state / "witness-events.jsonl")  # one letter tells of it, not each try
+    monkeypatch.setattr(w, "HAS_PROC", False)
+    monkeypatch.setattr(w, "judge_shell", lambda host, pane: "interactive")
+    outcome = w.perform(station, restart)
+    assert (outcome.ok, outcome.data["lives"], "without /proc" in outcome.detail) == (False, True, True)
+    monkeypatch.undo()
+    os.kill(agent.pid, signal.SIGKILL)
+    wait_for(lambda: not kit.is_alive(agent))
+    wait_for(lambda: w.perform(station, restart).ok)
+    rig.tmux.remember()
+    assert [pane["pid"] for pane in rig.tmux.panes()] != [worker.pane_pid]
+
+
+def test_agent_that_has_started_a_shell_is_not_ended_by_a_restart(rig):
+    worker = rig.add_polecat("alpha", [kit.PYTHON, "-c", "import subprocess as s; s.run(['bash', '--norc', '-i'])"])
+    station = stand.make_station(rig, agent_command=stand.SLEEP)
+    wait_for(lambda: w.judge_shell(station.host, pane_of(station, "alpha")) == "interactive")
+    outcome = w.perform(station, w.Restart(subject="alpha", issue="i", title="t"))
+    assert outcome.detail.startswith(f"pid {worker.pane_pid} (")
+    assert kit.process(worker.pane_pid) is not None
 
 
 def test_sink_gets_an_escalation_as_variables_that_a_shell_can_quote(rig, tmp):
