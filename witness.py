@@ -13653,7 +13653,7 @@ def take_seat(data: dict, before: dict) -> dict:
         if SEAT_AGENT not in part or not is_ours(part[SEAT_AGENT]):
             continue
         left = {key: value for key, value in part.items() if key != SEAT_AGENT}
-        if isinstance(old, dict) and SEAT_AGENT in old:
+        if isinstance(old, dict) and SEAT_AGENT in old and not is_seat_agent(old[SEAT_AGENT]):
             left = {**part, SEAT_AGENT: old[SEAT_AGENT]}
         data[name] = left
         if not left and not isinstance(old, dict):
@@ -13730,8 +13730,10 @@ def seat_in_town(host: Host, words, called_as: str) -> Answer:
         lines = list(difflib.unified_diff(*pair, path, path))
     if lines and not words.dry_run:
         mode = os.stat(path).st_mode & 0o777
-        fresh = not is_seat_agent(_read_part(data, "agents").get(SEAT_AGENT))
-        if words.verb == "install" and fresh:  # a second install finds its own work, which is not what was before
+        # A second install finds its own work, which is not what was before; who has the role by then is.
+        is_in = is_seat_agent(_read_part(data, "agents").get(SEAT_AGENT))
+        is_in = is_in and _read_part(data, "role_agents").get(SEAT_AGENT) == SEAT_AGENT
+        if words.verb == "install" and not is_in:
             host.write(backup, content, mode=mode)
         host.write(path, written, mode=mode)
     role = _read_part(new, "role_agents").get(SEAT_AGENT)

@@ -157,6 +157,20 @@ def test_role_that_named_another_agent_before_names_it_again(witness, rig, town)
     assert town.read_text() == json.dumps(data, indent="\t")
 
 
+def test_role_that_a_person_gave_away_between_two_installs_goes_back_to_that_agent(witness, rig, town):
+    """The copy was that of the first install, and the person's own choice was gone after the removal."""
+    witness("seat", "install", rig=rig)
+    data = json.loads(town.read_text())
+    data["role_agents"]["witness"] = "claude-haiku"
+    town.write_text(json.dumps(data))
+    witness("seat", "install", rig=rig)
+    assert json.loads(town.read_text())["role_agents"]["witness"] == "witness"
+    witness("seat", "remove", rig=rig)
+    data = json.loads(town.read_text())
+    assert data["role_agents"]["witness"] == "claude-haiku"
+    assert "witness" not in data["agents"]
+
+
 # ---- what is refused ------------------------------------------------------------------------------------------------
 
 
