@@ -3645,6 +3645,10 @@ def keep_due(draft: Draft) -> None:
         if track.kept and name in draft.seen.sightings and name not in marks:
             draft.put("polecats", name, track.but(kept=""))  # it works again, and need not call git for that
     failed = {matter.name for matter in draft.memory.escalations.values() if matter.cause == "unkept"}
+    for name in sorted(failed - set(marks)):
+        sighting = draft.seen.sightings.get(name)
+        if sighting is not None and sighting.session == PRESENT and not sighting.worktree.trouble:
+            close_matter(draft, "unkept", name, "its worker lives again")
     for name, mark in marks.items():
         track = draft.memory.polecats.get(name, Track())
         again = track.kept == mark

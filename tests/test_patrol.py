@@ -248,6 +248,26 @@ def test_work_that_cannot_be_kept_is_told_once_and_tried_again_until_it_is():
     assert days.subjects()[-1] == "RESOLVED: Polecat alpha unkept"
 
 
+@pytest.mark.parametrize(
+    ("after", "over"),
+    [
+        (sighting(), True),
+        (sighting(session=w.UNKNOWN, pane=None), False),
+        (gone(process_lives=True), False),
+        (sighting(worktree=tree(trouble="its HEAD cannot be read")), False),
+    ],
+    ids=["it lives", "unknown session", "a process lives", "trouble"],
+)
+def test_work_that_cannot_be_kept_is_no_matter_any_more_once_its_worker_lives_again(after, over):
+    days = Days()
+    days.tick(sighting())
+    days.fails[w.KeepWork] = "no space left"
+    for one in (gone(), gone(), after):
+        days.tick(one, after=40)
+    assert ("unkept" not in {one.cause for one in days.memory.escalations.values()}) == over
+    assert ("RESOLVED: Polecat alpha unkept" in days.subjects()) == over
+
+
 def test_nothing_is_kept_or_beaten_while_paused():
     days = Days()
     days.tick(gone("alpha"), sighting("beta"), paused="a person said so")
