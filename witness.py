@@ -119,6 +119,7 @@ NAMES_TOLD = 8  # of the workers in a storm
 MERGED_CHECK_S = 600  # handed-over work is looked for on the default branch this often
 SWEEP_S = 600  # kept folders are aged this often
 KEEPS_PER_TICK = 20  # worktrees whose work is kept in one tick: each takes a second of git
+KEPTS_COMPARED = 500  # kept refs of a worker, the newest by name: a clock set back makes new ones that sort before old
 KEPT_LOOK_S = 300  # until kept work is looked at again: a person edits without git, and no tick sees that without it
 BEAT_S = 90  # between two heartbeats; gt takes a session for asleep after 180 s, and one hung call may take 60 of them
 BEAT_TIMEOUT_S = 10  # of one heartbeat at most: it writes a file, and asks no database
@@ -10723,14 +10724,15 @@ def _fingerprint(tools: Tools, tree: Worktree) -> str:
 
 
 def keep_work(tools: Tools, tree: Worktree) -> str:
-    """Keep all that a worktree holds under a ref, unless the last one kept holds the same; return the new ref or "".
+    """Keep all that a worktree holds under a ref, unless one that is kept holds the same; return the new ref or "".
 
     Raises:
         ToolError: it could not be kept.
     """
     mark, now = _fingerprint(tools, tree), tools.host.now()
     kept = [one for one in list_refs(tools.git, f"{KEPT_REFS}{tree.name}/") if one[0].count("/") == 4]  # no submodules'
-    if kept and mark in tools.git.line(None, "log", "-1", "--format=%B", max(kept)[0]):
+    named = "".join(f"{commit}\n" for _, commit in sorted(kept)[-KEPTS_COMPARED:])
+    if kept and mark.encode() in tools.git.ask(None, "cat-file", "--batch", stdin=named.encode()):
         return ""
     record = Retirement(name=tree.name, id=f"{tree.name}/{time_id(now)}", at=now, branch=tree.branch, path=tree.path)
     tip = tools.git.value(tree, "rev-parse", "--verify", "--quiet", "HEAD^{commit}")

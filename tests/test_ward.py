@@ -60,6 +60,21 @@ def test_what_is_kept_is_kept_once_for_each_state(town, station):  # noqa: F811
     assert len(list_kept(made, name)) == len(first) + 1
 
 
+def test_nothing_is_kept_twice_after_the_clock_was_set_back(town, station, monkeypatch):  # noqa: F811
+    made, ours, name = with_worker(town, station)
+    made.end_session(name)
+    now, ahead = ours.host.now, [3600]
+    monkeypatch.setattr(ours.host, "now", lambda: now() + ahead[0])
+    for text in ("one\n", "another\n"):
+        (made.tree(name) / "new").write_text(text)
+        assert w.keep_work(ours.tools, w.read_worktree(ours.rig, name))
+        ahead[0] = 0
+    before = list_kept(made, name)
+    ours.tools.host.pause(1.1)  # the time of a ref has seconds
+    assert w.keep_work(ours.tools, w.read_worktree(ours.rig, name)) == ""
+    assert list_kept(made, name) == before
+
+
 def test_edit_of_a_person_in_a_dead_workers_tree_is_kept(town, station, monkeypatch):  # noqa: F811
     """The person calls no git, so nothing that a tick sees has changed; then gt's daemon slings."""
     made, ours, name = with_worker(town, station)
