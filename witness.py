@@ -7945,7 +7945,8 @@ class BeadsQueue:
         """Claim an issue for this Witness; ("", "") when it reads as ours, else (fault, why not).
 
         Raises:
-            ToolError: whether it is ours cannot be known; it will be given back as soon as it can be.
+            ToolError: whether it is ours cannot be known, or it could not be written; what is in doubt will be given
+                back as soon as it can be.
         """
         earlier, claim = (self.claims.read() or {}).get(claim.issue), claim.but(shared=True)
         holder = self.claims.take(claim)
@@ -7964,6 +7965,8 @@ class BeadsQueue:
         if fault:
             # What was answered neither well nor badly may still take effect: it is looked at once more, a tick later.
             self.claims.change(claim.but(state="released", owed="release" if unsure else ""))
+        if fault == "tool":
+            raise ToolError(why, "look with `bd doctor`")
         return fault, why
 
     def _claim_there(self, claim: Claim, again: bool) -> tuple:
@@ -7984,6 +7987,10 @@ class BeadsQueue:
         issue = self.find(claim.issue)
         if self._is_ours(issue, claim):
             return "", "", False
+        if issue is not None and issue.status == "open" and not issue.assignee and answer.kind != REFUSED:
+            # Nobody was faster: it was not written, of a full disk or a user who may only read, say.
+            why = answer.reason or "it changed nothing"
+            return "tool", f"bd update {claim.issue}: {why}", answer.kind == UNKNOWN
         who = (issue.assignee or f"nobody: its status is {issue.status}") if issue is not None else "nobody: it is gone"
         return "lost", who, answer.kind == UNKNOWN
 

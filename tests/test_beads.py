@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import subprocess
 import sys
@@ -451,11 +452,24 @@ def test_answer_of_a_claim_that_is_lost(version, host, server, how):
         assert server.state("de-a") == ("open", "")
         assert not host.queue.claims.read()["de-a"].owed
     else:
-        answer = host.queue.claim(host.claim("de-a"))
-        assert answer == (("", "") if took else ("lost", "nobody: its status is open"))
+        with contextlib.nullcontext() if took else pytest.raises(w.ToolError, match="it was told to fail"):
+            assert host.queue.claim(host.claim("de-a")) == ("", "")
         assert host.state("de-a") == ("claimed" if took else "released")
         # What may still take effect is given back once more.
         assert host.queue.claims.read()["de-a"].owed == ("" if took else "release")
+
+
+def test_database_that_can_be_read_and_not_written_is_a_fault_of_the_tool(version, host, server):
+    """Told as lost to nobody, in every tick for ever, and what bd said of it nowhere."""
+    server.add("de-a")
+    server.spoil({"verb": "update", "do": "fail", "times": 99})
+    for _ in range(3):
+        with pytest.raises(w.ToolError, match="bd update de-a: .*it was told to fail"):
+            host.queue.claim(host.claim("de-a"))
+        owing = host.queue.claims.read()["de-a"]
+        assert (owing.state, owing.owed) == ("released", "release")
+        host.queue.settle(owing)  # it is looked at once more
+        assert not host.queue.claims.read()["de-a"].owed
 
 
 def test_claim_that_cannot_be_read_back_is_given_back_later(version, host, server):
