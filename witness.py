@@ -7280,22 +7280,30 @@ def make_tools(
 # ====================================================================================================
 
 
+CLAIM_REMEDY = "mend it, or remove it if its issue has no worker and no work that waits to be merged"
+
+
 class Claims:
     """The claim files of one rig: whoever creates one has the issue on this host, and only he changes it."""
 
     def __init__(self, host: Host, rig: Rig) -> None:
         self.host = host
         self.folder = os.path.join(rig.state, "claims")
+        self.trouble = ""  # why the last read found none
         self._kept = {}
 
     def read(self) -> dict | None:
-        """Return every claim by issue, None where they cannot be read; one damaged claim makes all unknown."""
-        found = {}
+        """Return every claim by issue, None where they cannot be read; one damaged claim makes all unknown.
+
+        It is not moved aside and forgotten: whose its issue is, and whether its work is done, nothing else may tell.
+        """
+        found, self.trouble = {}, ""
         try:
             names = [entry.name for entry in os.scandir(self.folder) if entry.name.endswith(".json")]
         except FileNotFoundError:
             names = []
-        except OSError:
+        except OSError as error:
+            self.trouble = f"{self.folder}: {error.strerror}"
             return None
         for name in names:
             path = os.path.join(self.folder, name)
@@ -7306,7 +7314,9 @@ class Claims:
                     self._kept[name] = (signature, load_value(Claim, json.loads(self.host.read(path, 8 << 20))))
             except FileNotFoundError:
                 continue
-            except (OSError, ValueError, TypeError, RecursionError):
+            except (OSError, ValueError, TypeError, RecursionError) as error:
+                why = error.strerror if isinstance(error, OSError) else "is no claim"
+                self.trouble = f"{clean_line(path, 200)}: {why}"
                 return None
             found[self._kept[name][1].issue] = self._kept[name][1]
         self._kept = {name: self._kept[name] for name in names if name in self._kept}
@@ -7320,7 +7330,7 @@ class Claims:
         """
         found = self.read()
         if found is None:
-            raise ToolError(f"the claims in {self.folder} cannot be read", "mend or remove the bad one")
+            raise ToolError(f"the claims cannot be read: {self.trouble}", CLAIM_REMEDY)
         return found
 
     def take(self, claim: Claim) -> str:
@@ -10599,6 +10609,9 @@ def observe(station: Station, memory: Memory, gap: bool = False, **wish) -> Obse
     asks = (read_ask(mail, rig.name, ()) for mail in mails if mail.sender == SLINGER)
     named = tuple({ask.bead: None for ask in asks if ask.kind == "reassigned"})[:ACKS_PER_TICK]
     issues, bad_lines, ports["queue"] = station.queue.read_issues(_list_wanted(memory, claims), asked, named, doubtful)
+    trouble = station.queue.claims.trouble
+    if claims is None and ports["queue"].state == PRESENT:  # no issue is given to a worker, and none set free
+        ports["queue"] = ports["queue"].but(state=UNKNOWN, reason=f"{trouble}; {CLAIM_REMEDY}")
     holds = store.read_holds()
     now = host.now()
     return Observation(

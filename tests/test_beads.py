@@ -464,7 +464,7 @@ def test_database_that_can_be_read_and_not_written_is_a_fault_of_the_tool(versio
     server.add("de-a")
     server.spoil({"verb": "update", "do": "fail", "times": 99})
     for _ in range(3):
-        with pytest.raises(w.ToolError, match="bd update de-a: .*it was told to fail"):
+        with pytest.raises(w.ToolError, match=r"bd update de-a: .*it was told to fail"):
             host.queue.claim(host.claim("de-a"))
         owing = host.queue.claims.read()["de-a"]
         assert (owing.state, owing.owed) == ("released", "release")

@@ -338,6 +338,25 @@ def test_claim_that_cannot_be_read_stops_a_retirement_and_a_reset(rig, station):
     assert claim_of(station).state == "handed-over"
 
 
+def test_damaged_claim_is_told_to_a_person_by_name(rig, station):
+    """The rig stood still in silence: every tool answered, and no letter named the file."""
+    bad = Path(station.queue.claims.folder) / "de-7.json"
+    bad.parent.mkdir(mode=0o700)
+    bad.write_bytes(b"")
+    late = w.Host.now(station.host)
+    for number in range(4):
+        station.host.now = lambda: late + 60 * number  # noqa: B023 - called within the round
+        stand.run_rounds(station)
+    (matter,) = station.memory.escalations.values()
+    assert f"{bad}: is no claim; mend it, or remove it" in matter.summary
+    assert station.memory.spawn is None
+    (letter,) = (rig.path / ".gastown" / "mail" / "mayor" / "new").iterdir()
+    assert "de-7.json" in letter.read_text()
+    bad.unlink()
+    stand.run_rounds(station)
+    assert station.memory.escalations == {}
+
+
 def test_issue_whose_line_was_deleted_does_not_jam_the_retirement_of_its_worker(rig, station):
     claim = spawned(station)
     rig.commit("work", {"x": "x"}, cwd=rig.path / "polecats" / claim.name)
