@@ -4193,7 +4193,9 @@ def _tell_owed(draft: Draft) -> int:
 
 def _follow(claim: Claim, issue: Issue, is_there: bool) -> tuple:
     """Return (step, why) for a claim of ours by what others have done to its issue, ("", "") where nothing follows."""
-    if issue.status in CLOSED and claim.state == "handed-over":
+    # While its worker is there, its claim says why that one is idle, and a reopened issue gets no second one.
+    over = claim.state == "handed-over" or (claim.state in ("working", "failed") and not is_there)
+    if issue.status in CLOSED and over:
         return "closed", "it was closed"
     own = claim.actor.rpartition("@")[2]
     if claim.state != "claimed" and any(read_sling_label(label)[0] == own for label in issue.labels):
@@ -7886,11 +7888,13 @@ class BeadsQueue:
         found = []
         for start in range(0, len(ids), BD_SHOWN):
             some = ids[start : start + BD_SHOWN]
-            there = {issue.id: issue for issue in self.bd.ask(show_argv(some)).issues}
-            # What is not there may be missing, or its own look has failed: each of these is asked for alone.
+            answer = self.bd.ask(show_argv(some))
+            there = {**dict.fromkeys(answer.missing), **{issue.id: issue for issue in answer.issues}}
+            # Of what bd has not told either, its own look may have failed: each of these is asked for alone.
             for one in some:
                 try:
-                    found.append(there.get(one) or self.find(one) or Issue(id=one, status="tombstone", type=""))
+                    issue = there[one] if one in there else self.find(one)
+                    found.append(issue or Issue(id=one, status="tombstone", type=""))
                 except ToolError:
                     if strict:
                         raise

@@ -275,6 +275,32 @@ def test_handed_over_issue_that_was_closed_is_so_here_too():
     assert steps(draft) == [("de-1", "closed")]
 
 
+@pytest.mark.parametrize("status", ["closed", "tombstone"])
+@pytest.mark.parametrize("state", ["working", "failed"])
+@pytest.mark.parametrize(
+    ("how", "ends"),
+    [
+        ({}, True),
+        ({"sightings": [make_sighting("de-1", {"branch": "polecat/rust/de-2@x"})]}, True),
+        ({"sightings": [make_sighting("de-1", {"branch": "polecat/rust/de-1@x"})]}, False),
+        ({"sightings": [make_sighting("de-1", {"branch": "fix/one"})]}, False),
+        ({"strangers": (("de-1", "a symlink"),)}, False),
+        ({"memory": Memory(retirements={"de-1": Retirement(name="de-1", id="de-1/x", at=T0)})}, False),
+        ({"memory": Memory(spawn=Spawn(issue="de-1", at=T0, deadline_at=T0 + 60))}, False),
+        ({"ports": {"git": Port(state=UNKNOWN)}}, False),
+    ],
+    ids=["gone", "on another", "there", "on its own branch", "stranger", "retiring", "being made", "blind"],
+)
+def test_claim_of_a_closed_issue_ends_with_its_worker(status, state, how, ends):
+    """`gt done` closes the bead before the merge: claims of all that was ever done were asked for in every tenth look.
+
+    While the worker is there, its claim says why it is idle, and a reopened issue gets no second one.
+    """
+    draft = shared(make_claim(state=state), issues=[make_issue(status=status, assignee="demo/polecats/rust")], **how)
+    settle_claims(draft)
+    assert steps(draft) == [("de-1", "closed")] * ends
+
+
 def test_second_try_whose_claim_was_lost_holds_its_issue():
     """Judged by the name alone, the issue of a live worker was set free."""
     worker = make_sighting("de-1-2", tree={"record": {"issue": "de-1"}})

@@ -804,6 +804,19 @@ def test_handed_over_bead_is_not_set_free_when_the_claims_are_lost(town, station
     assert made.state("de-1")[0] == "in_progress"
 
 
+def test_claim_ends_with_the_bead_of_a_worker_that_is_slung_anew(town, station):
+    made, ours, name = with_worker(town, station)
+    made.change("de-1", status="closed")
+    made.end_session(name)
+    rounds(ours)
+    assert ours.queue.claims.read_all()["de-1"].state == "working"  # it is idle, and its claim says why
+    made.add("de-2", "Two")
+    rounds(ours, until=lambda *_: made.state("de-2")[0] == "hooked")
+    assert made.polecats() == [name]
+    rounds(ours, until=lambda *_: ours.queue.claims.read_all()["de-1"].state == "closed")
+    assert "de-1" not in w._list_wanted(ours.store.load(), ours.queue.claims.read())
+
+
 # ---- what hooks do not say ------------------------------------------------------------------------------------------
 
 
