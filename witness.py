@@ -10299,7 +10299,8 @@ def run_spawn_child(host: Host, fd: int, order: dict) -> int:
             tell(tool=[pid, process.start])
 
     tell()
-    tools = make_tools(host, rig, config).but(git=Git(host, rig, config.tool_timeout, began=note_tool))
+    # A fetch or a checkout may take as long as the whole spawn.
+    tools = make_tools(host, rig, config).but(git=Git(host, rig, config.spawn_timeout, began=note_tool))
     try:
         fault, reason = _sling(host, order, tell, note_tool) if "argv" in order else _make_worker(tools, order, tell)
     except (OSError, WitnessError) as error:  # without a word of it, "no worker came of it" would be all that is known
@@ -11478,6 +11479,16 @@ def _perform_retire(station: Station, action: Retire) -> Outcome:
     return outcome
 
 
+def _drop_unused(tools: Tools, claim: Claim) -> bool:
+    """Delete the branch that a try without a worker has left; True where it is gone. Anything else on it keeps it."""
+    ref = f"refs/heads/{claim.branch}"
+    named = tools.git.line(None, "log", "-g", "--format=%H", ref, "--").split()  # commits that were reset away, too
+    if not claim.start or {*named} - {claim.start}:
+        return False
+    spent = Retirement(name=claim.name, id="", at=0.0, branch=claim.branch, tip=claim.start)
+    return settle_branch(tools, spent)[0] == "deleted"
+
+
 def _perform_start_spawn(station: Station, action: StartSpawn) -> Outcome:
     """Claim, then start the child; anything that keeps it from starting ends the spawn here."""
     if station.town is not None:
@@ -11496,6 +11507,10 @@ def _perform_start_spawn(station: Station, action: StartSpawn) -> Outcome:
     tree = read_worktree(rig, name) if earlier is not None and earlier.name == name else None
     left = isinstance(tree, Worktree) and tree.branch == earlier.branch != ""
     residue = earlier is not None and earlier.name == name and (earlier.state == "failed" or left)
+    if not residue and earlier is not None and (earlier.actor, earlier.state) == (station.actor, "released"):
+        # Else each failed `worktree add` leaves one more branch, and the next try takes one more name.
+        own = earlier.name in branches and earlier.branch == f"polecat/{earlier.name}"
+        branches -= {earlier.name} if own and _drop_unused(tools, earlier) else set()
     name = name if residue else free_name(name, branches)
     claim = Claim(
         issue=issue.id,

@@ -194,6 +194,47 @@ def test_worktree_whose_making_was_killed_is_made_whole_before_an_agent_sees_it(
     assert len(os.listdir(rig.path / "polecats")) == 1
 
 
+@pytest.mark.usefixtures("slow_checkout")
+def test_checkout_may_take_the_time_of_a_spawn(rig):
+    """Under tool_timeout a large one was broken off at each try, for ever."""
+    station = stand.make_station(rig, agent_command=stand.SLEEP, tool_timeout=2)
+    station.queue.add("One", "demo")
+    spawn_until(station, 30, lambda: station.memory.spawn is None and station.queue.claims.read())
+    assert claim_of(station).state == "working"
+
+
+@pytest.mark.parametrize("used", ["", "looked at", "worked on"])
+def test_tries_that_fail_in_the_checkout_leave_one_branch(rig, used):
+    """Each took a new name, and left one more branch; one that anybody has used since stays as it is."""
+    station = stand.make_station(rig, agent_command=stand.SLEEP)
+    station.queue.add("One", "demo")
+    rig.commit("files", {"f": "f\n", ".gitattributes": "f filter=broken\n"})
+    rig.git("config", "filter.broken.required", "true")
+    rig.git("config", "filter.broken.clean", "cat")
+    rig.git("config", "filter.broken.smudge", "false")
+    starts = []
+    for number in range(3):
+        spawn_until(station, 15, lambda: station.memory.issues and station.memory.spawn is None)
+        starts.append(claim_of(station).start)
+        reap(station)
+        assert (claim_of(station).state, station.memory.issues[claim_of(station).issue].attempts) == ("released", 0)
+        assert starts[-1] == rig.git("rev-parse", "main")
+        (branch,) = rig.git("for-each-ref", "--format=%(refname:short)", "refs/heads/polecat").split()
+        rig.commit("newer", {"newer": str(number)})
+        station.remember(station.memory.but(issues={}))  # the back-off has passed
+    rig.git("config", "filter.broken.smudge", "cat")
+    if used == "looked at":
+        rig.git("worktree", "add", "--quiet", rig.path.parent / "look", branch)
+    elif used == "worked on":  # and put back: only its reflog knows of it
+        work = rig.git("commit-tree", "-p", branch, "-m", "work", f"{branch}^{{tree}}")
+        rig.git("update-ref", f"refs/heads/{branch}", work)
+        rig.git("update-ref", f"refs/heads/{branch}", starts[-1])
+    spawn_until(station, 15, lambda: claim_of(station).state == "working")
+    assert claim_of(station).branch == (f"{branch}-2" if used else branch)
+    assert claim_of(station).start == rig.git("rev-parse", "main")
+    assert rig.git("rev-parse", branch) == (starts[-1] if used else claim_of(station).start)
+
+
 @pytest.fixture
 def hanging_git(tmp, monkeypatch):
     """Put a git before the real one that hangs where it should add a worktree; it writes its pid first."""
