@@ -4273,11 +4273,21 @@ def _find_orphans(draft: Draft) -> dict:
 
 
 def _find_strays(draft: Draft) -> dict:
-    """Return by cause (summary, evidence) of the workers of ours that no look at worktrees would tell of."""
-    found = {}
-    for claim in draft.seen.claims.values():
-        if claim.state != "working" or claim.actor != draft.seen.actor or claim.name in draft.memory.retirements:
+    """Return by cause (summary, evidence) of the workers of ours of whom health tells nobody."""
+    seen, found = draft.seen, {}
+    for claim in seen.claims.values():
+        if claim.state != "working" or claim.actor != seen.actor or claim.name in draft.memory.retirements:
             continue
+        verdict = draft.verdicts.get(claim.name)
+        # In a Gas Town an idle worker without a session is ordinary, and its work is kept.
+        ended = verdict is not None and seen.town is None and seen.sightings[claim.name].session == ABSENT
+        if ended and verdict.signals.idle and verdict.issue == claim.issue:
+            cause = f"left-{claim.issue}"
+            is_told = f"{cause}.." in draft.memory.escalations  # then neither a hold nor a request makes it untrue
+            if verdict.state == "idle" or is_told:
+                summary = f"{claim.name} ended without handing over, although its issue {claim.issue} is closed"
+                path = seen.sightings[claim.name].worktree.path
+                found[cause] = summary, f"what it left is untouched in {path}; `shutdown {claim.name}` retires it"
         session = draft.find_stray(claim)
         if session:
             summary = f"{claim.name}, which works on {claim.issue}, lives in session {session} without its worktree"
@@ -4304,6 +4314,8 @@ def watch_orphans(draft: Draft) -> None:
             close_matter(draft, matter.cause, "", "it is worked on again, closed or free")
         elif kind == "stray" and matter.cause not in strays:
             close_matter(draft, matter.cause, "", "its session has ended, or its worktree is back")
+        elif kind == "left" and matter.cause not in strays:
+            close_matter(draft, matter.cause, "", "it is retired, lives again, or its issue is open again")
     for cause, told in strays.items():
         if cause in memory.missed:
             raise_matter(draft, cause, "", "", *told)

@@ -160,6 +160,51 @@ def test_worker_whose_worktree_is_back_is_no_stray():
     assert "RESOLVED: stray-de-1" in world.subjects()
 
 
+def finished(**changes) -> World:
+    """Return a world whose worker closed its issue and ended without handing its work over."""
+    world = World()
+    world.queue("de-1", status="closed")
+    world.claims["de-1"] = make_claim("de-1", **changes)
+    world.add("de-1", "de-1").end()
+    return world
+
+
+def test_worker_that_closed_its_issue_and_ended_is_told_once_and_until_it_is_retired():
+    """It is idle, and its commits and files stayed in its worktree for ever, told to nobody."""
+    world = finished()
+    world.wait(3 * HOUR)
+    (letter,) = world.sent.values()
+    assert "de-1 ended without handing over, although its issue de-1 is closed" in letter.body
+    assert "`shutdown de-1` retires it" in letter.body
+    assert of(world.done, witness.Restart) == []
+    world.holds["de-1"] = "look"
+    world.wait(MIN)
+    del world.holds["de-1"]
+    world.wait(10 * MIN)
+    assert len(world.sent) == 1
+    del world.workers["de-1"]
+    world.wait(10 * MIN)
+    assert world.subjects()[1:] == ["RESOLVED: left-de-1"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda world: world.workers["de-1"].start(),
+        lambda world: setattr(world, "town", witness.Town(path="/t", version="1.0.1", session="s", refinery="r")),
+        lambda world: world.claims.update({"de-1": make_claim(actor=OTHER)}),
+        lambda world: world.claims.update({"de-1": make_claim(state="handed-over")}),
+        lambda world: world.claims.clear(),
+    ],
+    ids=["it lives", "in a town", "another's", "handed over", "hand-made"],
+)
+def test_idle_worker_that_is_kept_or_nobodys_business_is_not_told(change):
+    world = finished()
+    change(world)
+    world.wait(HOUR)
+    assert not any("without handing over" in letter.body for letter in world.sent.values())
+
+
 def test_worker_whose_worktree_is_being_retired_is_no_stray():
     memory = Memory(retirements={"de-1": Retirement(name="de-1", id="de-1/x", at=T0)})
     assert look_twice(make_claim(), memory=memory, sessions=LIVES).memory.escalations == {}
