@@ -142,6 +142,7 @@ EVENTS = {
     "degraded": "a tool does not answer; nothing that depends on it is done",
     "recovered": "a tool answers again; or a retired worker was brought back",
     "state": "a worker's state has changed, and why",
+    "identity": "an id was made anew beside claims of another",
     "instance": "a new session has taken a worker's place; everything counts from nothing for it",
     "nudged": "a worker was reminded, and how that arrived",
     "progress": "a worker that was stuck makes progress again",
@@ -6806,6 +6807,9 @@ class Store:
                 self.host.write(path, (json.dumps({"id": made, **here}) + "\n").encode())
             except OSError as error:
                 raise StateError(f"{path}: {error.strerror}", "without an id of our own nothing is claimed") from None
+            if os.path.isdir(self.path("claims")):
+                told = f"{made} is our id from now on: what was claimed under another is left alone"
+                self.tell("identity", self.rig.name, f"{told}; `witness doctor` names it and the way back")
         return f"{self.rig.name}/witness@{made}"
 
     # -- log, events, view ---------------------------------------------------------------------------
@@ -13964,6 +13968,14 @@ def _check_files(station: Station, names) -> list:
         found.append(_bad("damaged files", f"{len(damaged)} were moved aside, {damaged[-1]} last", remedy))
     if store.read_holds()["paused"]:
         found.append(_bad("pause", store.read_holds()["paused"], "`witness resume` goes on"))
+    claims = (station.queue.claims.read() or {}).values()
+    held = [one for one in claims if one.state not in ("released", "closed") and one.actor != station.actor]
+    if held:
+        more = f" and {len(held) - 1} more are" if held[1:] else " is"
+        other = clean_line(held[0].actor, 120)
+        detail = f"{held[0].issue}{more} held for {other}, and left alone by this one"
+        remedy = f"if no other host uses it, write {other.rpartition('@')[2]} as the id into {store.path(ID_FILE)}"
+        found.append(_bad("identity", detail, f"{remedy}, then `witness restart`"))
     memory = _load(store)
     if isinstance(memory, StateError):
         return [*found, _bad("memory", memory.message, memory.remedy)]

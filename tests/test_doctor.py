@@ -115,6 +115,20 @@ def test_damaged_files_letters_dead_mails_pause_and_bad_lines_are_named(witness,
     assert all(found[name]["remedy"] for name in expected)
 
 
+def test_claims_of_an_id_that_we_had_before_are_named(rig, doctor):
+    rig.state.mkdir(mode=0o700)
+    (rig.state / "claims").mkdir()
+    for issue, state in (("de-1", "working"), ("de-2", "released")):
+        claim = w.Claim(issue=issue, actor="demo/witness@h1-0123456789ab", at=1.0, state=state, name=issue)
+        (rig.state / "claims" / f"{issue}.json").write_text(json.dumps(w.dump_value(claim)))
+    found = doctor()["identity"]
+    assert (found["ok"], found["detail"]) == (
+        False,
+        "de-1 is held for demo/witness@h1-0123456789ab, and left alone by this one",
+    )
+    assert f"write h1-0123456789ab as the id into {rig.state}/witness.id" in found["remedy"]
+
+
 def test_memory_of_a_newer_witness_is_named_and_left(rig, doctor):
     doctor()
     (rig.state / "witness.json").write_text('{"version": 99}')

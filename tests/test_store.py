@@ -193,6 +193,16 @@ def test_event_is_one_clean_line_for_machines_and_people(store):
         assert file.read().endswith("kind: alpha: two lines\n")
 
 
+def test_actor_that_is_made_anew_beside_claims_is_told_once(store):
+    """Its file was damaged: the work in flight was another's from then on, in silence."""
+    w.Claims(HOST, store.rig).take(w.Claim(issue="de-1", actor=store.read_actor(), at=1.0))
+    put(store, "witness.id", b"\0" * 40)
+    store.read_actor()
+    store.read_actor()
+    (event,) = events(store)
+    assert (event["kind"], "`witness doctor`" in event["text"]) == ("identity", True)
+
+
 def test_actor_is_made_once_and_anew_elsewhere(store):
     actor = store.read_actor()
     assert actor.startswith("demo/witness@")
@@ -201,6 +211,7 @@ def test_actor_is_made_once_and_anew_elsewhere(store):
         data = json.load(file)
     put(store, "witness.id", json.dumps({**data, "machine": "another"}).encode())
     assert store.read_actor() != actor
+    assert not os.path.exists(store.path("witness-events.jsonl"))  # nothing was claimed under the first
     actor = store.read_actor()
     moved = w.Store(HOST, store.rig.but(path=store.rig.path + "-moved"))
     assert moved.read_actor() != actor
