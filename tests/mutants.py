@@ -41,8 +41,8 @@ MUTANTS = (
     # ---- nothing is lost
     (
         "the old name of a staged rename, gone in a recovered worktree",
-        '"-uall", "--no-renames", ignore))',
-        '"-uall", ignore))',
+        '"-uall", "--no-renames", ignore)',
+        '"-uall", ignore)',
         ("test_proof.py",),
     ),
     (
@@ -187,8 +187,8 @@ MUTANTS = (
     ),
     (
         "the spawn under way",
-        '    if memory.spawn is not None:\n        return f"the spawn',
-        '    if False:\n        return f"the spawn',
+        "    if memory.spawn is not None:\n        trouble = memory.spawn.trouble\n",
+        "    if False:\n        trouble = memory.spawn.trouble\n",
         ("test_spawn.py",),
     ),
     (
@@ -371,8 +371,8 @@ MUTANTS = (
     ),
     (
         "a reset waits for the spawn of its issue",
-        "            if _is_being_spawned(station, memory, claim):\n",
-        "            if False:\n",
+        "    if _is_being_spawned(station, memory, claim):\n",
+        "    if False:\n",
         ("test_spawner.py",),
     ),
     (
@@ -396,8 +396,8 @@ MUTANTS = (
     ),
     (
         "work is kept once in each state",
-        '    if kept and mark in tools.git.line(None, "log", "-1", "--format=%B", max(kept)[0]):\n        return ""\n',
-        "",
+        "    if kept and mark.encode() in tools.git",
+        "    if False and mark.encode() in tools.git",
         ("test_sling.py",),
     ),
     (
@@ -420,8 +420,8 @@ MUTANTS = (
     ),
     (
         "a heartbeat is of a live agent",
-        '            and not one.pane.dead\n            and one.shell != "interactive"\n',
-        "",
+        '            and not one.pane.dead\n            and (one.shell != "interactive" or one.pane.attached)',
+        "            and (True)",
         ("test_patrol.py",),
     ),
     (
@@ -504,8 +504,32 @@ MUTANTS = (
     ),
     (
         "a bead is never closed where nobody knows what was there before",
-        'outcome.data.get("merged") and claim.start and station',
-        'outcome.data.get("merged") and station',
+        "    changed = claim.tip and claim.start and not git",
+        "    changed = claim.tip and not git",
+        ("test_sling.py",),
+    ),
+    (
+        "work that its worker left on another branch is work",
+        "    retirement = retirement.but(astray=_find_astray(tools, retirement, made))\n",
+        "",
+        ("test_retirement.py",),
+    ),
+    (
+        "a bead on the hook keeps its worker from being put to other work",
+        "        if quiet and name not in hooks and",
+        "        if quiet and",
+        ("test_sling.py",),
+    ),
+    (
+        "a worktree that cannot be read settles no sling",
+        "        if name in names:\n            raise ToolError(f",
+        "        if False:\n            raise ToolError(f",
+        ("test_sling.py",),
+    ),
+    (
+        "a bead on a hook that nobody vouches for is another host's",
+        " if one in ours or not station.town.can(",
+        " if True or not station.town.can(",
         ("test_sling.py",),
     ),
     (
