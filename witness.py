@@ -7843,9 +7843,8 @@ class BeadsQueue:
     def _list_held(self) -> tuple:
         """Return (what somebody works on, what of it cannot be read)."""
         answers = [self._ask(held_argv(self.bd.dialect, status)) for status in self._list_statuses()]
-        return tuple(one for answer in answers for one in answer.issues), tuple(
-            one for answer in answers for one in answer.bad
-        )
+        bad = tuple(one for answer in answers for one in answer.bad)
+        return tuple(one for answer in answers for one in answer.issues), bad
 
     def _meet(self) -> None:
         trouble = self.bd.meet()
@@ -8121,21 +8120,15 @@ class BeadsQueue:
     # -- what only a person does, with bd itself -----------------------------------------------------
 
     def add(self, *_, **__) -> str:
-        """Refuse: bd does that.
-
-        Raises:
-            WitnessError: always.
-        """
-        raise WitnessError(f"the queue of this rig is {self.backend} ({self.backend_why})", "use `bd create`")
+        """Raise a WitnessError: bd does that."""
+        raise self._refusal("bd create")
 
     def close(self, issue_id: str, _reason: str) -> None:
-        """Refuse: bd does that.
+        """Raise a WitnessError: bd does that."""
+        raise self._refusal(f"bd close {clean_line(issue_id, 60)}")
 
-        Raises:
-            WitnessError: always.
-        """
-        instead = f"use `bd close {clean_line(issue_id, 60)}`"
-        raise WitnessError(f"the queue of this rig is {self.backend} ({self.backend_why})", instead)
+    def _refusal(self, instead: str) -> WitnessError:
+        return WitnessError(f"the queue of this rig is {self.backend} ({self.backend_why})", f"use `{instead}`")
 
 
 # ====================================================================================================

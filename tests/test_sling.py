@@ -256,7 +256,7 @@ def test_nothing_is_slung_while_somebody_cannot_be_protected(town, station, monk
 
 def test_worktree_that_cannot_be_looked_into_keeps_slings_back(town, station, monkeypatch):
     at = At(town, station)
-    trees = w.list_trees(at.station)
+    trees, _ = w.list_trees(at.station)
     broken = {at.gone: trees[at.gone].but(trouble="its HEAD cannot be read")}
     monkeypatch.setattr(w, "list_worktrees", lambda *_: (tuple({**trees, **broken}.values()), (), ""))
     outcome, ordered = at.start(monkeypatch)
