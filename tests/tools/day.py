@@ -63,7 +63,7 @@ class Day:
 
     def polecat(self, name: str) -> dict:
         """Return what `status --json` says of one worker, {} if nothing."""
-        return next((one for one in self.status()["polecats"] if one["name"] == name), {})
+        return next((one for one in self.status().get("polecats", ()) if one["name"] == name), {})
 
     def reasons(self) -> dict[str, str]:
         """Return what `spawn --explain` says of each issue."""
