@@ -160,7 +160,7 @@ SPAWNING = {
 def assert_tmux_holds_no_lock(rig):
     rig.tmux.remember()
     for name in ("witness.lock", "witness.tick.lock", "witness-spawn.lock"):
-        assert w.is_locked(str(rig.state / name)) is False, name
+        wait_for(lambda name=name: w.is_locked(str(rig.state / name)) is False, 5, f"{name} to be free")
     server = f"/proc/{rig.tmux.server()}/fd"
     files = [os.readlink(f"{server}/{fd}") for fd in os.listdir(server)]
     assert [name for name in files if name.startswith(str(rig.path))] == []

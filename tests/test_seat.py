@@ -452,7 +452,7 @@ def test_nothing_that_the_daemon_starts_keeps_its_lifeline(rig, seat, witness):
     one = rig.daemon()
     os.kill(pane.pid, signal.SIGKILL)
     wait_for(lambda: not kit.is_alive(one), 20, "the daemon's end")
-    assert w.is_locked(str(rig.state / "witness.lock")) is False
+    wait_for(lambda: w.is_locked(str(rig.state / "witness.lock")) is False, 5, "the lock to be free")
 
 
 # ---- what goes wrong ------------------------------------------------------------------------------------------------
